@@ -1,0 +1,1 @@
+"""The HTTP side door: health, readiness, metrics, status. Small on purpose."""

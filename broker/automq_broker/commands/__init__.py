@@ -1,0 +1,1 @@
+"""The subcommands of `automq`, one module each; they use rooms through assembly or read files and buckets directly."""

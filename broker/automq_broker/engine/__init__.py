@@ -1,0 +1,1 @@
+"""The conductor: the only room below the desk that waits. It carries values between stations and ports."""

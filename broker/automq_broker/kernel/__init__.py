@@ -1,0 +1,1 @@
+"""Values that every room shares: identifiers and error families. No logic, no I/O, no helpers."""

@@ -1,0 +1,1 @@
+"""What lies in the bucket: object format, keys, plans for upload, compaction, retention, sweep and verify."""

@@ -1,0 +1,1 @@
+"""One partition's truth: offsets, leader epochs, idempotent producers, timestamps. Bytes stay outside."""
