@@ -1,0 +1,193 @@
+"""One suite for every bucket: the memory twin, the directory, and S3 (a real server and a second opinion)."""
+
+import asyncio
+
+import pytest
+from automq_broker.adapters.directory_bucket import DirectoryBucket
+from automq_broker.kernel.errors import Corrupt
+from automq_broker.ports import NotFound, PreconditionFailed
+from twins.memory_bucket import MemoryBucket
+
+KINDS = ["memory", "directory"]
+
+
+@pytest.fixture(params=KINDS)
+def bucket(request, tmp_path):
+    if request.param == "memory":
+        made = MemoryBucket()
+    else:
+        made = DirectoryBucket(tmp_path / "bucket")
+    yield made
+    asyncio.run(made.close())
+
+
+def test_what_is_put_can_be_read_whole_and_in_part(bucket):
+    async def scenario():
+        segments = [b"abc", bytearray(b"defg"), memoryview(b"xhijx")[1:4], b""]
+        await bucket.put("data/00/1", segments)
+        assert bytes(await bucket.get("data/00/1")) == b"abcdefghij"
+        assert bytes(await bucket.get("data/00/1", 2, 5)) == b"cde"
+        assert bytes(await bucket.get("data/00/1", 7)) == b"hij"
+        assert bytes(await bucket.get("data/00/1", 9, 10)) == b"j"
+
+    asyncio.run(scenario())
+
+
+def test_a_range_behind_the_object_is_an_error_and_not_a_short_answer(bucket):
+    async def scenario():
+        await bucket.put("data/00/1", [b"0123456789"])
+        for start, end in ((5, 11), (11, 12), (20, 30)):
+            with pytest.raises(Corrupt):
+                await bucket.get("data/00/1", start, end)
+
+    asyncio.run(scenario())
+
+
+def test_an_empty_range_and_an_empty_object_read_as_nothing(bucket):
+    async def scenario():
+        await bucket.put("data/00/1", [b"0123"])
+        assert bytes(await bucket.get("data/00/1", 2, 2)) == b""
+        await bucket.put("data/00/2", [])
+        assert bytes(await bucket.get("data/00/2")) == b""
+        assert (await bucket.head("data/00/2")).size == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_missing_key_is_not_found(bucket):
+    async def scenario():
+        for call in (
+            lambda: bucket.get("no/such"),
+            lambda: bucket.get("no/such", 0, 4),
+            lambda: bucket.get_with_etag("no/such"),
+            lambda: bucket.head("no/such"),
+        ):
+            with pytest.raises(NotFound):
+                await call()
+
+    asyncio.run(scenario())
+
+
+def test_put_replaces_and_put_if_absent_does_not(bucket):
+    async def scenario():
+        await bucket.put("a/key", [b"one"])
+        await bucket.put("a/key", [b"two"])
+        with pytest.raises(PreconditionFailed):
+            await bucket.put("a/key", [b"three"], if_absent=True)
+        assert bytes(await bucket.get("a/key")) == b"two"
+        await bucket.put("a/other", [b"three"], if_absent=True)
+        assert bytes(await bucket.get("a/other")) == b"three"
+
+    asyncio.run(scenario())
+
+
+def test_of_many_that_create_one_key_exactly_one_wins(bucket):
+    async def scenario():
+        async def create(number):
+            try:
+                await bucket.put("meta/x", [b"%d" % number], if_absent=True)
+            except PreconditionFailed:
+                return None
+            return number
+
+        winners = [got for got in await asyncio.gather(*map(create, range(6))) if got is not None]
+        assert len(winners) == 1
+        assert bytes(await bucket.get("meta/x")) == b"%d" % winners[0]
+
+    asyncio.run(scenario())
+
+
+def test_put_if_match_replaces_only_what_it_was_built_on(bucket):
+    async def scenario():
+        first = await bucket.put("meta/head", [b"one"])
+        second = await bucket.put_if_match("meta/head", b"two", first)
+        assert second != first
+        with pytest.raises(PreconditionFailed):
+            await bucket.put_if_match("meta/head", b"three", first)
+        assert await bucket.get_with_etag("meta/head") == (b"two", second)
+        with pytest.raises(PreconditionFailed):
+            await bucket.put_if_match("meta/none", b"x", second)
+
+    asyncio.run(scenario())
+
+
+def test_of_many_that_replace_one_state_exactly_one_wins(bucket):
+    async def scenario():
+        etag = await bucket.put("meta/head", [b"start"])
+
+        async def replace(number):
+            try:
+                return await bucket.put_if_match("meta/head", b"%d" % number, etag)
+            except PreconditionFailed:
+                return None
+
+        won = [got for got in await asyncio.gather(*map(replace, range(4))) if got is not None]
+        assert len(won) == 1
+        assert (await bucket.get_with_etag("meta/head"))[1] == won[0]
+
+    asyncio.run(scenario())
+
+
+def test_changed_bytes_change_the_etag_and_all_calls_agree_on_it(bucket):
+    async def scenario():
+        tags = []
+        for data in (b"a", b"b", b"a" * 300_000, b"b" * 300_000):
+            etag = await bucket.put("meta/k", [data])
+            assert (await bucket.get_with_etag("meta/k"))[1] == etag
+            stat = await bucket.head("meta/k")
+            assert (stat.key, stat.size, stat.etag) == ("meta/k", len(data), etag)
+            assert [found.etag for found in await bucket.list("meta/k")] == [etag]
+            tags.append(etag)
+        assert len(set(tags)) == len(tags)
+
+    asyncio.run(scenario())
+
+
+def test_listing_is_in_key_order_by_prefix_and_starts_after_a_key(bucket):
+    async def scenario():
+        # No key is a folder of another: a directory could not hold both.
+        keys = ["data/a!", "data/a-b", "data/a/b", "data/a/c", "data/a0", "data/b/x", "other/z"]
+        for key in keys:
+            await bucket.put(key, [key.encode()])
+        assert [found.key for found in await bucket.list("data/")] == sorted(keys[:-1])
+        assert [found.key for found in await bucket.list("data/a/")] == ["data/a/b", "data/a/c"]
+        assert [found.key for found in await bucket.list("data/a")] == sorted(keys[:5])
+        assert [found.key for found in await bucket.list("data/", "data/a/b")] == ["data/a/c", "data/a0", "data/b/x"]
+        assert [found.size for found in await bucket.list("other/")] == [7]
+        assert await bucket.list("nothing/") == []
+        assert [found.key for found in await bucket.list("")] == sorted(keys)
+
+    asyncio.run(scenario())
+
+
+def test_deleting_takes_many_keys_and_does_not_mind_absent_ones(bucket):
+    async def scenario():
+        for number in range(5):
+            await bucket.put(f"data/0{number}/k", [b"x"])
+        await bucket.delete_many([f"data/0{number}/k" for number in range(1, 8)])
+        assert [found.key for found in await bucket.list("data/")] == ["data/00/k"]
+        await bucket.delete_many([])
+        await bucket.put("data/01/k", [b"again"], if_absent=True)
+
+    asyncio.run(scenario())
+
+
+def test_keys_may_hold_characters_that_urls_treat_specially(bucket):
+    async def scenario():
+        for key in ("data/a b", "data/a+b", "data/a%20b", "data/ä", "data/a=b&c"):
+            await bucket.put(key, [key.encode()])
+            assert bytes(await bucket.get(key, 0, len(key.encode()))) == key.encode()
+        assert len(await bucket.list("data/")) == 5
+
+    asyncio.run(scenario())
+
+
+def test_a_megabyte_in_many_small_segments_arrives_in_order(bucket):
+    async def scenario():
+        blob = bytes(range(256)) * 4096
+        view = memoryview(blob)
+        await bucket.put("data/big", [view[at : at + 700] for at in range(0, len(blob), 700)], if_absent=True)
+        assert bytes(await bucket.get("data/big")) == blob
+        assert bytes(await bucket.get("data/big", 700_001, 700_099)) == blob[700_001:700_099]
+
+    asyncio.run(scenario())
