@@ -1,0 +1,137 @@
+"""The block cache: a strict budget, and scans that leave shared blocks alone."""
+
+from automq_broker.cache.blocks import BLOCK_OVERHEAD_BYTES, BlockCache
+from automq_broker.kernel.ids import ObjectId
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SIZE = 1000
+COST = SIZE + BLOCK_OVERHEAD_BYTES
+OBJECT = ObjectId(1)
+
+
+def block(position: int) -> bytes:
+    return position.to_bytes(4, "big") * (SIZE // 4)
+
+
+def test_a_block_comes_back_as_it_was_put() -> None:
+    cache = BlockCache(10 * COST)
+    assert cache.put(OBJECT, 0, block(7), "a")
+    assert cache.get(OBJECT, 0, "a") == block(7)
+    assert cache.get(OBJECT, 1, "a") is None
+    assert cache.get(ObjectId(2), 0, "a") is None
+    assert (cache.statistics().hits, cache.statistics().misses) == (1, 2)
+
+
+def test_a_block_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None:
+    cache = BlockCache(2 * COST)
+    cache.put(OBJECT, 0, block(0), "a")
+    assert not cache.put(OBJECT, 1, bytes(3 * COST), "a")
+    assert cache.has(OBJECT, 0)
+    cache.check()
+
+
+def test_a_scan_does_not_push_out_what_two_readers_share() -> None:
+    cache = BlockCache(10 * COST)
+    for position in range(5):
+        cache.put(OBJECT, position, block(position), "a")
+    for position in range(5):
+        assert cache.get(OBJECT, position, "b") is not None
+    for position in range(1000):
+        cache.put(ObjectId(2), position, block(position), "scan")
+        cache.get(ObjectId(2), position, "scan")
+        cache.get(ObjectId(2), position, "scan")
+        cache.check()
+    assert all(cache.has(OBJECT, position) for position in range(5))
+
+
+def test_a_backfill_leaves_the_young_blocks_of_other_readers_their_share() -> None:
+    cache = BlockCache(10 * COST)
+    for position in range(4):
+        cache.put(OBJECT, position, block(position), "slow")
+    for position in range(1000):
+        cache.put(ObjectId(2), position, block(position), "fast")
+        cache.check()
+    assert all(cache.has(OBJECT, position) for position in range(4))
+
+
+def test_a_reader_alone_uses_the_whole_cache_until_it_is_full() -> None:
+    cache = BlockCache(10 * COST)
+    for position in range(10):
+        cache.put(OBJECT, position, block(position), "a")
+    assert all(cache.has(OBJECT, position) for position in range(10))
+    cache.put(OBJECT, 10, block(10), "a")
+    assert [position for position in range(11) if not cache.has(OBJECT, position)] == [0]
+
+
+def test_the_readers_own_second_look_renews_but_does_not_promote() -> None:
+    cache = BlockCache(3 * COST)
+    for position in range(3):
+        cache.put(OBJECT, position, block(position), "a")
+    cache.get(OBJECT, 0, "a")
+    assert cache.statistics().old_bytes == 0
+    cache.put(OBJECT, 3, block(3), "a")
+    assert cache.has(OBJECT, 0)
+    assert not cache.has(OBJECT, 1)
+
+
+def test_old_blocks_fall_back_when_they_hold_more_than_their_share() -> None:
+    cache = BlockCache(8 * COST)
+    for position in range(8):
+        cache.put(OBJECT, position, block(position))
+        cache.get(OBJECT, position)
+        cache.check()
+    assert cache.statistics().old_bytes <= 6 * COST
+
+
+def test_a_dropped_object_leaves_nothing_behind() -> None:
+    cache = BlockCache(10 * COST)
+    for position in range(4):
+        cache.put(OBJECT, position, block(position), "a")
+        cache.put(ObjectId(2), position, block(position), "a")
+    cache.get(OBJECT, 0, "b")
+    assert cache.drop_object(OBJECT) == 4
+    assert cache.drop_object(OBJECT) == 0
+    assert cache.used_bytes == 4 * COST
+    cache.check()
+
+
+def test_a_replaced_block_is_counted_once() -> None:
+    cache = BlockCache(10 * COST)
+    cache.put(OBJECT, 0, block(0), "a")
+    cache.put(OBJECT, 0, bytes(10), "b")
+    assert cache.get(OBJECT, 0, "b") == bytes(10)
+    assert cache.used_bytes == 10 + BLOCK_OVERHEAD_BYTES
+    cache.check()
+
+
+STEP = st.tuples(
+    st.sampled_from(["get", "get", "put", "put", "drop"]),
+    st.integers(0, 3),
+    st.integers(0, 7),
+    st.sampled_from([None, "a", "b", "c"]),
+    st.integers(0, 4000),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(STEP, max_size=100), budget=st.integers(0, 12_000))
+def test_whatever_is_found_is_what_was_put_last_and_the_budget_is_never_exceeded(
+    steps: list[tuple[str, int, int, str | None, int]], budget: int
+) -> None:
+    cache = BlockCache(budget)
+    put: dict[tuple[int, int], bytes] = {}
+    for number, (what, object_id, position, reader, size) in enumerate(steps):
+        if what == "get":
+            found = cache.get(ObjectId(object_id), position, reader)
+            assert found is None or found == put[object_id, position]
+        elif what == "put":
+            data = number.to_bytes(2, "big") + bytes(size)
+            kept = cache.put(ObjectId(object_id), position, data, reader)
+            assert kept == (len(data) + BLOCK_OVERHEAD_BYTES <= budget)
+            put[object_id, position] = data
+        else:
+            cache.drop_object(ObjectId(object_id))
+            put = {key: data for key, data in put.items() if key[0] != object_id}
+            assert not any(cache.has(ObjectId(object_id), p) for p in range(8))
+        cache.check()

@@ -1,0 +1,108 @@
+"""Read-ahead windows: small for a look, large for a catch-up, over again after a jump."""
+
+import pytest
+from automq_broker.cache.readahead import ReadAhead
+from automq_broker.kernel.errors import Bug
+from automq_broker.kernel.ids import StreamId
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+STREAM = StreamId(1)
+PLENTY = 1 << 40
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def read_on(ahead: ReadAhead, reads: int, offset: int = 0) -> list[int]:
+    """Read `reads` times without any prefetch, each time as far as the load went."""
+    windows = []
+    for _ in range(reads):
+        size = ahead.missed(STREAM, "a", offset, PLENTY)
+        windows.append(size)
+        ahead.loaded(STREAM, "a", offset + 10, size)
+        ahead.served(STREAM, "a", offset, offset + 10, size_bytes=size, spare_bytes=PLENTY)
+        offset += 10
+    return windows
+
+
+def test_a_window_grows_by_a_unit_at_each_miss_of_a_reader_that_reads_on() -> None:
+    assert read_on(ReadAhead(), 4) == [512 * KIB, 1024 * KIB, 1536 * KIB, 2048 * KIB]
+
+
+def test_a_window_stops_growing_at_its_maximum() -> None:
+    assert read_on(ReadAhead(), 80)[-1] == 32 * MIB
+
+
+def test_a_jump_starts_over() -> None:
+    ahead = ReadAhead()
+    read_on(ahead, 10)
+    assert ahead.missed(STREAM, "a", 5, PLENTY) == 512 * KIB
+    assert ahead.statistics().seeks == 1
+
+
+def test_no_window_is_larger_than_what_the_cache_can_take_but_a_unit_is_always_read() -> None:
+    ahead = ReadAhead()
+    read_on(ahead, 10)
+    assert ahead.missed(STREAM, "a", 100, MIB) == MIB
+    assert ahead.missed(STREAM, "b", 100, 0) == 512 * KIB
+
+
+def test_the_next_piece_is_fetched_early_when_half_of_the_window_is_used() -> None:
+    ahead = ReadAhead(unit_bytes=100, window_bytes_max=1000)
+    assert ahead.missed(STREAM, "a", 0, PLENTY) == 100
+    ahead.loaded(STREAM, "a", 10, 100)
+    assert ahead.served(STREAM, "a", 0, 4, size_bytes=40, spare_bytes=PLENTY) is None
+    assert ahead.served(STREAM, "a", 4, 6, size_bytes=20, spare_bytes=PLENTY) == (10, 100)
+    ahead.loaded(STREAM, "a", 20, 100)
+    assert ahead.served(STREAM, "a", 6, 7, size_bytes=10, spare_bytes=PLENTY) is None, "that piece is on its way"
+
+
+def test_nothing_is_fetched_early_when_the_cache_has_no_room() -> None:
+    ahead = ReadAhead(unit_bytes=100, window_bytes_max=1000)
+    ahead.missed(STREAM, "a", 0, PLENTY)
+    ahead.loaded(STREAM, "a", 10, 100)
+    assert ahead.served(STREAM, "a", 0, 9, size_bytes=90, spare_bytes=99) is None
+
+
+def test_a_reader_of_the_tail_alone_never_causes_a_prefetch() -> None:
+    ahead = ReadAhead()
+    for offset in range(0, 100, 10):
+        assert ahead.served(STREAM, "a", offset, offset + 10, size_bytes=MIB, spare_bytes=PLENTY) is None
+
+
+def test_readers_are_bounded_and_the_longest_unused_is_forgotten() -> None:
+    ahead = ReadAhead(readers_max=3)
+    for reader in range(10):
+        ahead.missed(STREAM, reader, 0, PLENTY)
+        ahead.check()
+    assert ahead.statistics().readers == 3
+    ahead.forget(STREAM, 9)
+    ahead.forget(STREAM, 0)
+    assert ahead.statistics().readers == 2
+
+
+def test_impossible_sizes_are_a_bug() -> None:
+    with pytest.raises(Bug):
+        ReadAhead(unit_bytes=10, window_bytes_max=5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["miss", "load", "serve"]), st.integers(0, 3), st.integers(0, 50), st.integers(0, 400)
+        ),
+        max_size=80,
+    )
+)
+def test_windows_and_prefetches_stay_within_their_limits(steps: list[tuple[str, int, int, int]]) -> None:
+    ahead = ReadAhead(unit_bytes=100, window_bytes_max=350, readers_max=2)
+    for what, reader, offset, size in steps:
+        if what == "miss":
+            assert 100 <= ahead.missed(STREAM, reader, offset, size) <= 350
+        elif what == "load":
+            ahead.loaded(STREAM, reader, offset, size)
+        else:
+            early = ahead.served(STREAM, reader, offset, offset + 5, size_bytes=size, spare_bytes=size)
+            assert early is None or (100 <= early.size_bytes <= 350 and early.start_offset > offset + 5)
+        ahead.check()
