@@ -6,6 +6,7 @@ The two servers of the client suites and benchmarks (`broker_process`, `kafka_pe
 import atexit
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,7 +64,7 @@ class ChildProcess:
         self.started_at = time.monotonic()
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command,
+                [*_die_with_parent(), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -146,3 +147,9 @@ class ChildProcess:
 
     def _log_tail(self) -> str:
         return self.log()[-4000:]
+
+
+def _die_with_parent() -> list[str]:
+    """A prefix that lets the kernel end the server if the test run is killed; setpriv execs, so the pid stays."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
