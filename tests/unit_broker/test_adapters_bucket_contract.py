@@ -1,24 +1,68 @@
-"""One suite for every bucket: the memory twin, the directory, and S3 (a real server and a second opinion)."""
+"""One suite for every bucket: the memory twin, the directory, S3 on a real server, and moto as a second opinion."""
 
 import asyncio
+import os
+from itertools import count, pairwise
 
 import pytest
+from automq_broker.adapters.bucket_selftest import check_bucket
+from automq_broker.adapters.bucket_uri import parse_bucket_uri
 from automq_broker.adapters.directory_bucket import DirectoryBucket
 from automq_broker.kernel.errors import Corrupt
 from automq_broker.ports import NotFound, PreconditionFailed
 from twins.memory_bucket import MemoryBucket
+from twins.seaweed import ACCESS_KEY, SECRET_KEY, make_client, seaweed
 
-KINDS = ["memory", "directory"]
+KINDS = ["memory", "directory", "seaweed", "moto"]
+PREFIXES = count()
+PART_BYTES = 5 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def weed(tmp_path_factory):
+    with seaweed(tmp_path_factory.mktemp("weed")) as server, server.environment():
+        yield server
+
+
+@pytest.fixture(scope="module")
+def moto():
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    make_client(endpoint).create_bucket(Bucket="second-opinion")
+    yield endpoint
+    server.stop()
 
 
 @pytest.fixture(params=KINDS)
-def bucket(request, tmp_path):
-    if request.param == "memory":
-        made = MemoryBucket()
-    else:
-        made = DirectoryBucket(tmp_path / "bucket")
+def bucket(request, tmp_path, monkeypatch):
+    made = make_bucket(request, tmp_path, monkeypatch)
     yield made
     asyncio.run(made.close())
+
+
+def make_bucket(request, tmp_path, monkeypatch):
+    match request.param:
+        case "memory":
+            return MemoryBucket()
+        case "directory":
+            return DirectoryBucket(tmp_path / "bucket")
+        case "seaweed":
+            return open_s3(request.getfixturevalue("weed").uri(prefix=f"p{next(PREFIXES)}"))
+        case _:
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            endpoint = request.getfixturevalue("moto")
+            return open_s3(f"s3://second-opinion/p{next(PREFIXES)}?endpoint={endpoint}&region=us-east-1&pathStyle=true")
+
+
+def open_s3(uri):
+    from automq_broker.adapters.s3_bucket import open_s3_bucket
+
+    return open_s3_bucket(parse_bucket_uri(uri), part_bytes=PART_BYTES, single_put_bytes=PART_BYTES)
 
 
 def test_what_is_put_can_be_read_whole_and_in_part(bucket):
@@ -145,17 +189,19 @@ def test_changed_bytes_change_the_etag_and_all_calls_agree_on_it(bucket):
 
 def test_listing_is_in_key_order_by_prefix_and_starts_after_a_key(bucket):
     async def scenario():
-        # No key is a folder of another: a directory could not hold both.
-        keys = ["data/a!", "data/a-b", "data/a/b", "data/a/c", "data/a0", "data/b/x", "other/z"]
+        # The shapes that our keys have. No key is a folder of another (a directory could not hold both), and no folder's
+        # name begins another name beside it (SeaweedFS sorts folders without their slash).
+        keys = ["data/0a/1", "data/0a/2", "data/1a/1", "data/1b/7", "meta/head", "meta/snapshot/1"]
         for key in keys:
             await bucket.put(key, [key.encode()])
-        assert [found.key for found in await bucket.list("data/")] == sorted(keys[:-1])
-        assert [found.key for found in await bucket.list("data/a/")] == ["data/a/b", "data/a/c"]
-        assert [found.key for found in await bucket.list("data/a")] == sorted(keys[:5])
-        assert [found.key for found in await bucket.list("data/", "data/a/b")] == ["data/a/c", "data/a0", "data/b/x"]
-        assert [found.size for found in await bucket.list("other/")] == [7]
+        assert [found.key for found in await bucket.list("data/")] == keys[:4]
+        assert [found.key for found in await bucket.list("data/0a/")] == keys[:2]
+        assert [found.key for found in await bucket.list("data/1")] == keys[2:4]
+        assert [found.key for found in await bucket.list("data/", "data/0a/1")] == keys[1:4]
+        assert [found.key for found in await bucket.list("data/", "data/0b")] == keys[2:4]
+        assert [found.size for found in await bucket.list("meta/h")] == [9]
         assert await bucket.list("nothing/") == []
-        assert [found.key for found in await bucket.list("")] == sorted(keys)
+        assert [found.key for found in await bucket.list("")] == keys
 
     asyncio.run(scenario())
 
@@ -189,5 +235,46 @@ def test_a_megabyte_in_many_small_segments_arrives_in_order(bucket):
         await bucket.put("data/big", [view[at : at + 700] for at in range(0, len(blob), 700)], if_absent=True)
         assert bytes(await bucket.get("data/big")) == blob
         assert bytes(await bucket.get("data/big", 700_001, 700_099)) == blob[700_001:700_099]
+
+    asyncio.run(scenario())
+
+
+def test_an_object_of_several_parts_arrives_whole_and_keeps_its_condition(bucket):
+    async def scenario():
+        blob = os.urandom(1024) * (11 * 1024)
+        view = memoryview(blob)
+        cuts = [0, 3, 5_000_000, 5_000_001, 9_000_000, len(blob)]
+        segments = [view[a:b] for a, b in pairwise(cuts)]
+        await bucket.put("data/parts", segments, if_absent=True)
+        assert bytes(await bucket.get("data/parts")) == blob
+        with pytest.raises(PreconditionFailed):
+            await bucket.put("data/parts", [blob[::-1]], if_absent=True)
+        assert bytes(await bucket.get("data/parts", 5_242_870, 5_242_890)) == blob[5_242_870:5_242_890]
+        await bucket.put("data/parts", [view[:6_000_000]])
+        assert (await bucket.head("data/parts")).size == 6_000_000
+
+    asyncio.run(scenario())
+
+
+def test_the_store_passes_the_test_at_the_start_and_nothing_is_left_of_it(bucket):
+    async def scenario():
+        await check_bucket(bucket, "n1")
+        await check_bucket(bucket, "n2")
+        assert await bucket.list("") == []
+
+    asyncio.run(scenario())
+
+
+def test_a_listing_of_more_than_a_page_goes_on_where_it_stopped(bucket):
+    async def scenario():
+        keys = [f"data/{number % 7}/{number:04d}" for number in range(1003)]
+        if not isinstance(bucket, MemoryBucket):
+            keys = keys[:30]
+        await asyncio.gather(*(bucket.put(key, [b"x"]) for key in keys))
+        seen, last = [], ""
+        while page := await bucket.list("data/", last):
+            seen += [found.key for found in page]
+            last = seen[-1]
+        assert seen == sorted(keys)
 
     asyncio.run(scenario())

@@ -1,0 +1,137 @@
+"""Errors of boto3 and obstore as errors of a bucket: one place, one remedy each, and no secret in any message.
+
+The original exceptions are dropped, not chained: their texts carry signed requests, access key ids and whole response
+bodies, and a traceback would print them.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from botocore import exceptions as boto
+from obstore import exceptions as obs
+
+from automq_broker.kernel.errors import AutomqError, Corrupt
+from automq_broker.ports import BucketDenied, BucketUnavailable, NotFound, PreconditionFailed
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
+
+_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
+_TRANSIENT = {
+    "BadDigest",
+    "IncompleteBody",
+    "InternalError",
+    "InvalidPart",
+    "NoSuchUpload",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "Throttling",
+    "ThrottlingException",
+    "XAmzContentSHA256Mismatch",
+}
+"""Codes that come with a 4xx or 404 status here or there and still mean: do the whole call again."""
+
+_NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoRegionError,
+    boto.ProfileNotFound,
+    boto.ConfigParseError,
+    boto.SSLError,
+    boto.InvalidEndpointDiscoveryConfigurationError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a store answered, as far as anyone may read it. `status` is 0 when no answer came."""
+
+    status: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        words = (str(self.status) if self.status else "", self.code, self.message)
+        return _KEY_ID.sub("<access key id>", " ".join(word for word in words if word))
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """Turn any error of boto3 or obstore inside the block into one of the port's, with `subject` in front."""
+    try:
+        yield
+    except boto.ClientError as error:
+        raise family(_answer_of_boto(error), subject) from None
+    except boto.BotoCoreError as error:
+        reason = f"{subject}: {_KEY_ID.sub('<access key id>', str(error))}"
+        if isinstance(error, _NO_CREDENTIALS):
+            raise BucketDenied(reason) from None
+        raise BucketUnavailable(reason) from None
+    except (obs.BaseError, FileNotFoundError) as error:
+        raise family(_answer_of_obstore(error), subject) from None
+
+
+def family(answer: Answer, subject: str) -> AutomqError:
+    """The error that fits an answer; the remedy is the family's (see ports.py)."""
+    text = f"{subject}: {answer}"
+    if answer.code in _CONFLICTS or answer.status == 412:
+        return PreconditionFailed(text)
+    if answer.code in _TRANSIENT or answer.status in (0, 408, 429) or answer.status >= 500:
+        return BucketUnavailable(text)
+    if answer.status == 404 and answer.code != "NoSuchBucket":
+        return NotFound(text)
+    if answer.status == 409:
+        return PreconditionFailed(text)
+    if answer.status == 416:
+        return Corrupt(f"{text}: the object is shorter than its metadata says")
+    return BucketDenied(text)
+
+
+def _answer_of_boto(error: boto.ClientError) -> Answer:
+    found = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(found.get("Code", ""))
+    return Answer(status=status, code="" if code.isdigit() else code, message=str(found.get("Message", ""))[:300])
+
+
+def _answer_of_obstore(error: Exception) -> Answer:
+    text = str(error)
+    status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
+    return Answer(
+        status=int(status[1]) if status else _status_of(error),
+        code=code[1] if code else "",
+        message=message[1] if message else ("" if status else _transport_reason(text)),
+    )
+
+
+def _status_of(error: Exception) -> int:
+    """What the exception's class alone tells, for answers without a body."""
+    match error:
+        case FileNotFoundError():
+            return 404
+        case obs.AlreadyExistsError() | obs.PreconditionError():
+            return 412
+        case obs.PermissionDeniedError():
+            return 403
+        case obs.UnauthenticatedError():
+            return 401
+        case _:
+            return 0
+
+
+def _transport_reason(text: str) -> str:
+    """The first line without the request; below it stands a dump that nobody needs."""
+    first = text.partition("\n")[0]
+    return first.rpartition(" - ")[2][:200]
+
+
+__all__ = ["Answer", "family", "translated"]

@@ -1,0 +1,171 @@
+"""Objects above the single-PUT size: parts side by side, and a completion that can be conditional.
+
+boto3 carries this, because obstore completes a multipart upload unconditionally only, and a data object must never
+replace another one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automq_broker.adapters.s3_errors import translated
+from automq_broker.kernel.errors import AutomqError
+from automq_broker.ports import Buffer, PreconditionFailed
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+PARTS_MAX = 10_000
+"""S3's limit."""
+
+_CHUNK_BYTES = 256 * 1024
+
+
+class SegmentReader:
+    """A file over segments that never joins them all: what boto3 hashes and sends as a request's body.
+
+    `read` hands out more or fewer bytes than it is asked for, as views where segments are large and as small joins
+    where they are small; boto3 reads until nothing comes. Not for general use as a file.
+    """
+
+    def __init__(self, segments: Sequence[Buffer]) -> None:
+        self._segments = segments
+        self._size = sum(map(len, segments))
+        self._next = 0
+        self._position = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1) -> Buffer:
+        """The next chunk; b"" at the end. With no size: everything from here on."""
+        if size < 0:
+            rest = b"".join(self._segments[self._next :])
+            self._next, self._position = len(self._segments), self._size
+            return rest
+        first = self._next
+        length = 0
+        while self._next < len(self._segments) and (
+            length == 0 or length + len(self._segments[self._next]) <= _CHUNK_BYTES
+        ):
+            length += len(self._segments[self._next])
+            self._next += 1
+        self._position += length
+        return self._segments[first] if self._next - first == 1 else b"".join(self._segments[first : self._next])
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """Go to the start or the end, the only places that boto3 seeks to."""
+        if (position, whence) == (0, 2) or (position == self._size and whence == 0 and position):
+            self._next, self._position = len(self._segments), self._size
+        elif (position, whence) == (0, 0):
+            self._next, self._position = 0, 0
+        else:
+            raise ValueError(f"cannot seek to {position} from {whence}")
+        return self._position
+
+    def tell(self) -> int:
+        """How many bytes lie before the next chunk."""
+        return self._position
+
+
+def split_parts(segments: Sequence[Buffer], part_bytes: int) -> list[list[Buffer]]:
+    """Cut segments into parts of exactly `part_bytes` (the last may be shorter), as views without a copy.
+
+    S3 asks for parts of at least 5 MiB and at most 10 000 of them; `part_bytes` is raised where that needs it.
+    """
+    total = sum(map(len, segments))
+    part_bytes = max(part_bytes, -(-total // PARTS_MAX))
+    parts: list[list[Buffer]] = [[]]
+    room = part_bytes
+    for segment in segments:
+        view = memoryview(segment)
+        while view:
+            if room == 0:
+                parts.append([])
+                room = part_bytes
+            piece, view = view[:room], view[room:]
+            parts[-1].append(piece)
+            room -= len(piece)
+    return parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultipartTarget:
+    """Where the parts go and with what. `pool` uploads them; `count` is told the kind of every request."""
+
+    client: "S3Client"
+    pool: ThreadPoolExecutor
+    bucket: str
+    key: str
+    encryption: Mapping[str, Any]
+    count: Callable[[str], None]
+
+
+def upload_multipart(target: MultipartTarget, parts: Sequence[Sequence[Buffer]], *, if_absent: bool) -> str:
+    """Store `parts` as one object and return its ETag; runs on a thread that is not one of the pool's.
+
+    When it returns or raises, no thread reads the buffers any more. An upload that failed or lost is aborted; one whose
+    completion has an unknown outcome is left alone, because aborting could not tell either.
+    """
+    with translated(f"upload {target.key}"):
+        target.count("create_multipart")
+        created = target.client.create_multipart_upload(Bucket=target.bucket, Key=target.key, **target.encryption)
+    upload_id = created["UploadId"]
+    try:
+        done = _upload_parts(target, upload_id, parts)
+    except AutomqError:
+        _abort(target, upload_id)
+        raise
+    try:
+        return _complete(target, upload_id, done, if_absent)
+    except PreconditionFailed:
+        _abort(target, upload_id)
+        raise
+
+
+def _upload_parts(
+    target: MultipartTarget, upload_id: str, parts: Sequence[Sequence[Buffer]]
+) -> "list[CompletedPartTypeDef]":
+    def upload(number: int, segments: Sequence[Buffer]) -> "CompletedPartTypeDef":
+        with translated(f"upload {target.key}, part {number}"):
+            target.count("part")
+            body: Any = SegmentReader(segments)
+            answer = target.client.upload_part(
+                Bucket=target.bucket, Key=target.key, UploadId=upload_id, PartNumber=number, Body=body
+            )
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    futures = [target.pool.submit(upload, number, segments) for number, segments in enumerate(parts, 1)]
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        future.cancel()  # takes back those that wait, once one has failed; does nothing to the others
+    wait(futures)
+    failed = [future for future in futures if not future.cancelled() and future.exception() is not None]
+    return [future.result() for future in failed or futures]
+
+
+def _complete(target: MultipartTarget, upload_id: str, done: "list[CompletedPartTypeDef]", if_absent: bool) -> str:
+    condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+    with translated(f"upload {target.key}"):
+        target.count("complete_multipart")
+        answer = target.client.complete_multipart_upload(
+            Bucket=target.bucket,
+            Key=target.key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": done},
+            **condition,
+        )
+    return answer["ETag"]
+
+
+def _abort(target: MultipartTarget, upload_id: str) -> None:
+    """Try to free the parts; what this cannot is left to the bucket's lifecycle rule for incomplete uploads."""
+    with suppress(AutomqError), translated(f"abort {target.key}"):
+        target.count("abort_multipart")
+        target.client.abort_multipart_upload(Bucket=target.bucket, Key=target.key, UploadId=upload_id)
+
+
+__all__ = ["PARTS_MAX", "MultipartTarget", "SegmentReader", "split_parts", "upload_multipart"]
