@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from automq_broker.kernel.errors import ClientFault
+from automq_broker.wire.batches import COMPRESSION_MASK, CONTROL, LOG_APPEND_TIME, MAGIC, TRANSACTIONAL
 from automq_broker.wire.codes import ErrorCode
 from automq_broker.wire.records import BATCH_HEADER_BYTES, BatchHeader
 
-MAGIC: Final = 2
-LENGTH_PREFIX_BYTES: Final = 12
-"""Base offset and length stand before what `batch_length` counts."""
-COMPRESSION_BITS: Final = 0x07
 ZSTD: Final = 4
-LOG_APPEND_TIME_BIT: Final = 0x08
-TRANSACTIONAL_BIT: Final = 0x10
-CONTROL_BIT: Final = 0x20
+"""The last codec that exists."""
 NO_TIMESTAMP: Final = -1
 NO_LIMIT_MS: Final = 2**63 - 1
 ZSTD_SINCE_PRODUCE_VERSION: Final = 7
@@ -66,7 +61,7 @@ class LogSettings:
     def must_recompress(self, header: BatchHeader) -> bool:
         """The topic asks for another codec than the batch has (compression.type other than 'producer')."""
         wanted = CODEC_IDS.get(self.compression_type)
-        return wanted is not None and wanted != header.attributes & COMPRESSION_BITS
+        return wanted is not None and wanted != header.attributes & COMPRESSION_MASK
 
 
 CODEC_IDS: Final = {"uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -90,7 +85,7 @@ def check_field(header: BatchHeader, field_bytes: int, produce_version: int) -> 
             f"Produce requests with version {produce_version} are only allowed to contain record batches with magic "
             f"version {MAGIC}",
         )
-    if produce_version < ZSTD_SINCE_PRODUCE_VERSION and header.attributes & COMPRESSION_BITS == ZSTD:
+    if produce_version < ZSTD_SINCE_PRODUCE_VERSION and header.attributes & COMPRESSION_MASK == ZSTD:
         raise ClientFault(
             ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
             f"Produce requests with version {produce_version} are not allowed to use ZStandard compression",
@@ -112,7 +107,7 @@ def check_batch(header: BatchHeader, settings: LogSettings, now_ms: int) -> None
     _check_envelope(header, settings)
     _check_contents(header)
     _check_timestamps(header, settings, now_ms)
-    if header.attributes & TRANSACTIONAL_BIT:
+    if header.attributes & TRANSACTIONAL:
         raise ClientFault(
             ErrorCode.INVALID_TXN_STATE, f"Producer {header.producer_id} has no open transaction in this partition"
         )
@@ -138,9 +133,9 @@ def _check_envelope(header: BatchHeader, settings: LogSettings) -> None:
             f"The record batch size is {size} bytes which exceeds the maximum configured value of "
             f"{settings.max_message_bytes}.",
         )
-    if header.attributes & COMPRESSION_BITS > ZSTD:
+    if header.attributes & COMPRESSION_MASK > ZSTD:
         raise ClientFault(
-            ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown compression type id: {header.attributes & COMPRESSION_BITS}"
+            ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown compression type id: {header.attributes & COMPRESSION_MASK}"
         )
 
 
@@ -157,7 +152,7 @@ def _check_contents(header: BatchHeader) -> None:
             ErrorCode.INVALID_RECORD,
             f"Inconsistent batch offset range [0, {header.last_offset_delta}] and count of records {count}",
         )
-    if header.attributes & CONTROL_BIT:
+    if header.attributes & CONTROL:
         raise ClientFault(ErrorCode.INVALID_RECORD, "Clients are not allowed to write control records")
     if header.producer_id >= 0 and header.base_sequence < 0:
         raise ClientFault(
@@ -172,7 +167,7 @@ def _check_timestamps(header: BatchHeader, settings: LogSettings, now_ms: int) -
     A client that marks its batch as LogAppendTime is refused on every topic. Kafka lets that pass on a CreateTime
     topic and rewrites the bit; here batches are stored as sent.
     """
-    if header.attributes & LOG_APPEND_TIME_BIT:
+    if header.attributes & LOG_APPEND_TIME:
         raise ClientFault(
             ErrorCode.INVALID_TIMESTAMP,
             "Invalid timestamp type in message. Producer should not set timestamp type to LogAppendTime.",

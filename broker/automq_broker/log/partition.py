@@ -10,20 +10,19 @@ from typing import Final
 
 from automq_broker.kernel.errors import Bug, ClientFault, Corrupt, Refused
 from automq_broker.kernel.ids import Offset, StreamId
-from automq_broker.log.admission import (
-    CONTROL_BIT,
-    LENGTH_PREFIX_BYTES,
-    MAGIC,
-    TRANSACTIONAL_BIT,
-    ZSTD,
-    LogSettings,
-    check_batch,
-)
+from automq_broker.log.admission import ZSTD, LogSettings, check_batch
 from automq_broker.log.producers import ProducerStates
+from automq_broker.wire.batches import (
+    BATCH_HEADER_BYTES,
+    CONTROL,
+    LOG_OVERHEAD_BYTES,
+    MAGIC,
+    TRANSACTIONAL,
+    BatchHeader,
+)
 from automq_broker.wire.codes import ErrorCode
-from automq_broker.wire.records import BATCH_HEADER_BYTES, BatchHeader
 
-BATCH_LENGTH_MIN: Final = BATCH_HEADER_BYTES - LENGTH_PREFIX_BYTES
+BATCH_LENGTH_MIN: Final = BATCH_HEADER_BYTES - LOG_OVERHEAD_BYTES
 HIGH_WATERMARK: Final = -1
 """DeleteRecords' word for 'everything that is durable'."""
 
@@ -119,7 +118,7 @@ class PartitionLog:
         """Use other topic settings from the next batch on."""
         self._settings = settings
         self._is_log_append_time = settings.is_log_append_time
-        self._batch_length_max = settings.max_message_bytes - LENGTH_PREFIX_BYTES
+        self._batch_length_max = settings.max_message_bytes - LOG_OVERHEAD_BYTES
         self._before_max_ms = settings.timestamp_before_max_ms
         self._after_max_ms = settings.timestamp_after_max_ms
         self.producers.expiration_ms = settings.producer_id_expiration_ms
@@ -177,7 +176,7 @@ class PartitionLog:
                 f"stream {self.stream_id}: a batch at offset {header.base_offset} "
                 f"(+{header.last_offset_delta}) follows the log end {self.end_offset}"
             )
-        if header.attributes & (TRANSACTIONAL_BIT | CONTROL_BIT):
+        if header.attributes & (TRANSACTIONAL | CONTROL):
             raise Refused(
                 f"stream {self.stream_id}: the batch at offset {header.base_offset} is part of a transaction; "
                 "this version does not know transactions, start the newer one again"

@@ -5,23 +5,14 @@ Source: Kafka's LogValidator.validateRecord and processRecordErrors; KIP-467.
 """
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.log.admission import NO_TIMESTAMP, LogSettings
 from automq_broker.wire.codes import ErrorCode
+from automq_broker.wire.records import Record
 
 SHOWN: Final = 3
-
-
-class KeyedRecord(Protocol):
-    """What a decoded record must tell."""
-
-    timestamp: int
-
-    @property
-    def key(self) -> object | None:
-        """The key's bytes, None where the record has none."""
 
 
 class RecordFaults(ClientFault):
@@ -32,7 +23,7 @@ class RecordFaults(ClientFault):
         self.faults = faults
 
 
-def check_records(records: Iterable[KeyedRecord], settings: LogSettings, now_ms: int) -> None:
+def check_records(records: Iterable[Record], settings: LogSettings, now_ms: int) -> None:
     """Refuse the whole batch if one of its records may not enter.
 
     Raises RecordFaults: INVALID_TIMESTAMP if any record is out of the topic's time limits, else INVALID_RECORD.

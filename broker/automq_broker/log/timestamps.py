@@ -6,7 +6,9 @@ Source: Kafka's UnifiedLog.fetchOffsetByTimestamp, LogSegment.findOffsetByTimest
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from automq_broker.wire.records import Record
 
 Summary = tuple[int, int, int]
 
@@ -16,13 +18,6 @@ class TimedOffset(NamedTuple):
 
     timestamp: int
     offset: int
-
-
-class TimedRecord(Protocol):
-    """What a decoded record must tell."""
-
-    offset: int
-    timestamp: int
 
 
 def first_at_or_after(summaries: Iterable[Summary], timestamp: int, log_start: int = 0) -> Summary | None:
@@ -46,7 +41,7 @@ def largest_timestamp(summaries: Iterable[Summary], log_start: int = 0) -> Summa
     return best
 
 
-def first_record_at_or_after(records: Iterable[TimedRecord], timestamp: int, log_start: int = 0) -> TimedOffset | None:
+def first_record_at_or_after(records: Iterable[Record], timestamp: int, log_start: int = 0) -> TimedOffset | None:
     """The first record of a decoded batch at or after `timestamp`, at or above `log_start`."""
     for record in records:
         if record.timestamp >= timestamp and record.offset >= log_start:
@@ -54,7 +49,7 @@ def first_record_at_or_after(records: Iterable[TimedRecord], timestamp: int, log
     return None
 
 
-def record_with_timestamp(records: Iterable[TimedRecord], max_timestamp: int, log_start: int = 0) -> TimedOffset | None:
+def record_with_timestamp(records: Iterable[Record], max_timestamp: int, log_start: int = 0) -> TimedOffset | None:
     """The first record of a decoded batch that carries the batch's max timestamp (ListOffsets -3).
 
     Where none does (a client lied in the header), the record with the largest timestamp.
@@ -73,7 +68,6 @@ def record_with_timestamp(records: Iterable[TimedRecord], max_timestamp: int, lo
 __all__ = [
     "Summary",
     "TimedOffset",
-    "TimedRecord",
     "first_at_or_after",
     "first_record_at_or_after",
     "largest_timestamp",
