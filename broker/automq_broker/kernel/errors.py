@@ -42,4 +42,8 @@ class Bug(AutomqError):
     """An invariant of ours does not hold: crash rather than go on."""
 
 
-__all__ = ["AutomqError", "Bug", "ClientFault", "Corrupt", "Fenced", "NotMine", "Refused", "Retry"]
+class CloseConnection(AutomqError):
+    """The only answer left is to close the client's connection (acks=0 with an error, Kafka's rule)."""
+
+
+__all__ = ["AutomqError", "Bug", "ClientFault", "CloseConnection", "Corrupt", "Fenced", "NotMine", "Refused", "Retry"]

@@ -1,0 +1,86 @@
+"""What a handler knows besides the request: who asks, in which version, and what the desk works with."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from automq_broker.engine.control import Control
+from automq_broker.engine.engine import Engine
+from automq_broker.engine.partition import Partition
+from automq_broker.ports import Clock, Workers
+
+if TYPE_CHECKING:
+    from automq_broker.engine.groups import GroupCoordinators
+
+
+class ConfigRow(Protocol):
+    """One setting of the broker as DescribeConfigs shows it."""
+
+    name: str
+    value: str | None
+    default: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerEndpoint:
+    """Where clients of one listener reach this broker."""
+
+    listener: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskSettings:
+    """The settings that answers depend on; names as in Kafka's broker configs."""
+
+    node_id: int
+    rack: str | None = None
+    auto_create_topics: bool = True
+    num_partitions: int = 1
+    offsets_topic_partitions: int = 50
+    delete_topic_enable: bool = True
+    fetch_max_bytes: int = 55 << 20
+    fetch_max_wait_ms: int = 60_000
+    message_max_bytes: int = 1_048_588
+    max_partitions_per_request: int = 10_000
+    decompress_limit_bytes: int = 64 << 20
+    decompress_limit_ratio: int = 32
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """The stations behind the handlers, joined by assembly."""
+
+    engine: Engine
+    control: Control
+    groups: "GroupCoordinators"
+    settings: DeskSettings
+    endpoints: dict[str, BrokerEndpoint]
+    clock: Clock
+    workers: Workers
+    rng: random.Random
+    describe_broker: Callable[[], list[ConfigRow]]
+    make_uuid: Callable[[], uuid.UUID]
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request's surroundings. Cheap to make: one per request."""
+
+    api_version: int
+    client_id: str
+    correlation_id: int
+    listener: str
+    client_host: str
+    principal: str
+    connection_id: int
+    desk: Desk
+
+
+Wait = asyncio.Future
+
+__all__ = ["BrokerEndpoint", "ConfigRow", "Desk", "DeskSettings", "Partition", "RequestContext"]

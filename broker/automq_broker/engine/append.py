@@ -1,0 +1,278 @@
+"""Group commit: batches in arrival order into the ring, one device write per group, acks in the order of the log.
+
+The law (DESIGN, rules 1 and 4): an ack means that the device has confirmed the batch and everything before it in the
+WAL. The high watermark moves at the same moment and never earlier. A failed write ends all acks and the process.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from automq_broker.cache.tail import Entry, TailCache
+from automq_broker.engine.admission import Admission
+from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.engine.partition import Appended, Partition
+from automq_broker.kernel.errors import ClientFault
+from automq_broker.kernel.ids import BrokerEpoch, Lsn, Offset
+from automq_broker.log.partition import Duplicate
+from automq_broker.ports import Buffer, Clock, WalDevice, WalWriteFailed
+from automq_broker.wal.format import RecordHeader, RecordKind
+from automq_broker.wal.writer import WalWriter, Write
+from automq_broker.wire import records
+from automq_broker.wire.codes import ErrorCode
+
+Done = Callable[[Appended | BaseException], None]
+"""Called once, on the loop: with the place when the batch is durable, or with the ClientFault that refused it."""
+
+_Ack = tuple[Partition | None, Entry | None, Appended, Done]
+"""(partition, what to index, answer, whom to tell): what a group owes when it is durable. A retry indexes nothing."""
+
+_NOWHERE = Appended(Offset(-1), -1, Offset(-1))
+
+_GROUPS_IN_FLIGHT = 2
+"""One group on the device and one queued behind it: the writer never idles, and the next group grows meanwhile."""
+
+_GROUP_BYTES_ENOUGH = 1 << 20
+"""A forming group this large is handed over even when two are in flight."""
+
+RECORD_OVERHEAD_BYTES = 4096 + 128
+"""What a lone record may cost in the ring beyond its batch: a block header, its own header, padding."""
+
+
+class Appender:
+    """The only writer of the WAL. `on_durable(partition, size_bytes)` wakes waiting fetches; `fail(error)` ends the process."""
+
+    def __init__(
+        self,
+        *,
+        writer: WalWriter,
+        device: WalDevice,
+        cache: TailCache,
+        admission: Admission,
+        knobs: EngineKnobs,
+        clock: Clock,
+        broker_epoch: BrokerEpoch,
+        on_durable: Callable[[Partition, int], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._writer = writer
+        self._device = device
+        self._cache = cache
+        self._admission = admission
+        self._knobs = knobs
+        self._clock = clock
+        self._broker_epoch = broker_epoch
+        self._on_durable = on_durable
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._forming: list[_Ack] = []
+        self._groups: deque[tuple[Lsn, list[_Ack], float]] = deque()
+        self._kick_scheduled = False
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._is_failed = False
+        self.durable_lsn = Lsn(writer.durable_lsn)
+        self.groups_total = 0
+        self.batches_total = 0
+        self.bytes_total = 0
+        self.write_seconds_total = 0.0
+
+    def append(self, partition: Partition, batch: Buffer, done: Done, *, timeout_s: float = 30.0) -> None:
+        """Take one whole v2 batch. Raises ClientFault at once when the batch itself is refused.
+
+        `batch` is stamped in place (base offset, leader epoch) if it is writable, and copied exactly once into the ring's
+        aligned memory, so the caller may reuse it when this returns, unless the ring is full: then it is kept until the
+        batch entered or `timeout_s` passed (REQUEST_TIMED_OUT, nothing appended).
+        """
+        header = checked_header(batch)
+        size = header.size_bytes + RECORD_OVERHEAD_BYTES
+        if self._admission.is_free(size):
+            self._enter(partition, batch, header, done)
+            return
+        kept = bytearray(batch)  # the receive buffer goes back to its pool; a waiting batch must own its bytes
+        self._admission.enter_or_wait(
+            size,
+            is_internal=partition.is_internal,
+            deadline=self._loop.time() + timeout_s,
+            enter=lambda: self._enter_late(partition, kept, header, done),
+            give_up=lambda: done(ClientFault(ErrorCode.REQUEST_TIMED_OUT, "the write-ahead log is full")),
+        )
+
+    def wait_durable(self) -> "asyncio.Future[None]":
+        """Resolves when everything appended so far is durable (at once if it already is)."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if not self._forming and not self._groups:
+            future.set_result(None)
+            return future
+
+        def done(outcome: Appended | BaseException) -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self._join_last_group((None, None, _NOWHERE, done))
+        return future
+
+    def statistics(self) -> dict[str, float]:
+        """Totals since the start, for metrics."""
+        return {
+            "groups": self.groups_total,
+            "batches": self.batches_total,
+            "bytes": self.bytes_total,
+            "write_seconds": self.write_seconds_total,
+            "in_flight_bytes": self._writer.in_flight_bytes,
+        }
+
+    def close(self) -> None:
+        """Stop timers; nothing may be appended any more."""
+        self._is_failed = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+
+    def _enter_late(self, partition: Partition, batch: bytearray, header: records.BatchHeader, done: Done) -> None:
+        if not partition.is_open:
+            done(ClientFault(ErrorCode.NOT_LEADER_OR_FOLLOWER))
+            return
+        try:
+            self._enter(partition, batch, header, done)
+        except ClientFault as fault:
+            done(fault)
+
+    def _enter(self, partition: Partition, batch: Buffer, header: records.BatchHeader, done: Done) -> None:
+        log = partition.log
+        outcome = log.prepare(header, self._clock.now_ms())
+        if isinstance(outcome, Duplicate):
+            self._answer_duplicate(partition, outcome, done)
+            return
+        stamped = batch if not memoryview(batch).readonly else bytearray(batch)
+        if outcome.append_time_ms >= 0:
+            records.stamp_log_append_time(stamped, outcome.append_time_ms)
+        records.stamp(stamped, outcome.base_offset, partition.stream_epoch)
+        placed = self._writer.append(
+            RecordHeader(
+                RecordKind.BATCH,
+                partition.stream_id,
+                partition.stream_epoch,
+                self._broker_epoch,
+                outcome.base_offset,
+                header.records_count,
+            ),
+            stamped,
+        )
+        max_timestamp = outcome.append_time_ms if outcome.append_time_ms >= 0 else header.max_timestamp
+        entry = Entry(
+            outcome.base_offset,
+            outcome.last_offset,
+            placed.lsn,
+            header.size_bytes,
+            max_timestamp,
+            header.records_count,
+            placed.segments,
+        )
+        answer = Appended(outcome.base_offset, outcome.append_time_ms, log.start_offset)
+        self._forming.append((partition, entry, answer, done))
+        partition.in_flight_appends += 1
+        self._schedule_kick()
+
+    def _answer_duplicate(self, partition: Partition, outcome: Duplicate, done: Done) -> None:
+        """A retry is answered with the original place, but not before the original is durable."""
+        answer = Appended(outcome.base_offset, outcome.append_time_ms, partition.log.start_offset, is_duplicate=True)
+        if outcome.last_offset < partition.log.high_watermark:
+            done(answer)
+        else:
+            partition.in_flight_appends += 1
+            self._join_last_group((partition, None, answer, done))
+
+    def _join_last_group(self, ack: _Ack) -> None:
+        (self._forming if self._forming else self._groups[-1][1]).append(ack)
+
+    def _schedule_kick(self) -> None:
+        """At the end of this turn of the loop, so that one burst of requests becomes one group."""
+        if not self._kick_scheduled:
+            self._kick_scheduled = True
+            self._loop.call_soon(self._kick)
+
+    def _kick(self) -> None:
+        self._kick_scheduled = False
+        if self._is_failed or not (self._forming or self._writer.has_pending) or not self._has_room_in_flight():
+            return
+        writes = self._writer.cut(self.durable_lsn)
+        if self._forming:
+            end_lsn = writes[-1].end_lsn if writes else self._writer.appended_lsn
+            self._groups.append((end_lsn, self._forming, self._loop.time()))
+            self._forming = []
+            self.groups_total += 1
+        self._hand_over(writes)
+
+    def _has_room_in_flight(self) -> bool:
+        if not self._groups:
+            return True
+        if self._writer.in_flight_bytes >= self._knobs.in_flight_bytes_max:
+            return False
+        return len(self._groups) < _GROUPS_IN_FLIGHT or self._writer.pending_bytes >= _GROUP_BYTES_ENOUGH
+
+    def _hand_over(self, writes: list[Write]) -> None:
+        for write in writes:
+            self._device.write(write.position, write.data, partial(self.written, write))
+
+    def written(self, write: Write, error: BaseException | None) -> None:
+        """The device's word on one write, superblocks included; it frees acks or ends the process."""
+        if error is not None or self._is_failed:
+            if not self._is_failed:
+                self._is_failed = True
+                self._fail(error or WalWriteFailed("the WAL failed before"))
+            return
+        self.durable_lsn = self._writer.completed(write)
+        while self._groups and self._groups[0][0] <= self.durable_lsn:
+            _, acks, started = self._groups.popleft()
+            self.write_seconds_total += self._loop.time() - started
+            self._acknowledge(acks)
+        if self._forming or self._writer.has_pending:
+            self._kick()
+        elif not self._groups:
+            self._arm_idle_block()
+
+    def _acknowledge(self, acks: list[_Ack]) -> None:
+        for partition, entry, answer, done in acks:
+            if partition is not None:
+                partition.in_flight_appends -= 1
+            if partition is not None and entry is not None and partition.is_open:
+                partition.log.durable_to(Offset(entry.last_offset + 1))
+                self._cache.append(partition.stream_id, entry)
+                self.batches_total += 1
+                self.bytes_total += entry.size_bytes
+                self._on_durable(partition, entry.size_bytes)
+            done(answer)
+
+    def _arm_idle_block(self) -> None:
+        """After the last ack of a burst, one more block proves it durable to a later recovery."""
+        if self._idle_timer is None and self._writer.proven_lsn < self.durable_lsn:
+            self._idle_timer = self._loop.call_later(self._knobs.idle_block_delay_s, self._write_idle_block)
+
+    def _write_idle_block(self) -> None:
+        self._idle_timer = None
+        if self._is_failed or self._groups or self._forming or self._writer.proven_lsn >= self.durable_lsn:
+            return
+        write = self._writer.idle_block(self.durable_lsn)
+        if write is not None:
+            self._hand_over([write])
+
+
+def checked_header(batch: Buffer) -> records.BatchHeader:
+    """The header of exactly one sound v2 batch; raises ClientFault with the code that Kafka gives."""
+    size = len(batch)
+    if size < records.BATCH_HEADER_BYTES:
+        raise ClientFault(ErrorCode.CORRUPT_MESSAGE if size >= 17 else ErrorCode.INVALID_RECORD, "batch too short")
+    header = records.read_batch_header(batch)
+    if header.magic != 2:
+        code = ErrorCode.INVALID_RECORD if header.magic in (0, 1) else ErrorCode.CORRUPT_MESSAGE
+        raise ClientFault(code, f"record format v{header.magic} is not accepted")
+    if header.batch_length < records.BATCH_HEADER_BYTES - 12:
+        raise ClientFault(ErrorCode.CORRUPT_MESSAGE, "batch length below the minimum")
+    if header.size_bytes != size:
+        raise ClientFault(ErrorCode.INVALID_RECORD, "a produce request carries exactly one batch per partition")
+    if not records.crc_is_valid(batch):
+        raise ClientFault(ErrorCode.CORRUPT_MESSAGE, "CRC32C of the batch does not match")
+    return header
+
+
+__all__ = ["RECORD_OVERHEAD_BYTES", "Appender", "Done", "checked_header"]

@@ -1,0 +1,161 @@
+"""The read path: tail cache, else the ring by LSN, else the bucket. Whole batches as views, never decompressed.
+
+One step of the loop reads (start, high watermark) together, so an answer is a consistent cut. Everything below the high
+watermark is durable; nothing above it is ever returned.
+"""
+
+from dataclasses import dataclass
+
+from automq_broker.cache.tail import Entry, TailCache
+from automq_broker.engine.cold import ColdReader
+from automq_broker.engine.control import Control
+from automq_broker.engine.partition import Partition
+from automq_broker.kernel.errors import ClientFault, Corrupt
+from automq_broker.kernel.ids import Offset
+from automq_broker.ports import NotFound, WalDevice
+from automq_broker.wal.writer import WalWriter
+from automq_broker.wire import records
+from automq_broker.wire.codes import ErrorCode
+
+_RESOLVE_TRIES = 5
+"""A 404 or an overwritten ring position means that the metadata moved on; each try resolves afresh."""
+
+_BATCHES_IN_MEMORY_MAX = 4096
+"""Upper bound on views in one answer; the rest comes with the next fetch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """Views of whole batches in offset order, and the watermarks of the same moment."""
+
+    segments: list[memoryview]
+    size_bytes: int
+    high_watermark: Offset
+    log_start_offset: Offset
+
+
+class Reader:
+    """Reads of one broker's open partitions."""
+
+    def __init__(
+        self, *, cache: TailCache, cold: ColdReader, control: Control, writer: WalWriter, device: WalDevice
+    ) -> None:
+        self._cache = cache
+        self._cold = cold
+        self._control = control
+        self._writer = writer
+        self._device = device
+        self.tail_bytes_total = 0
+        self.ring_bytes_total = 0
+
+    def read_now(self, partition: Partition, offset: Offset, max_bytes: int) -> ReadAnswer | None:
+        """The answer from memory, or None when the ring or the bucket is needed.
+
+        Raises ClientFault OFFSET_OUT_OF_RANGE below the start or beyond the log's end.
+        """
+        log = partition.log
+        if offset < log.start_offset or offset > log.end_offset:
+            raise ClientFault(ErrorCode.OFFSET_OUT_OF_RANGE)
+        if offset >= log.high_watermark or max_bytes <= 0:
+            return ReadAnswer([], 0, log.high_watermark, log.start_offset)
+        tail_start = self._cache.tail_start(partition.stream_id)
+        if tail_start is None or offset < tail_start:
+            return None
+        entries = self._cache.read(partition.stream_id, offset, log.high_watermark, max_bytes)
+        segments: list[memoryview] = []
+        size = 0
+        for entry in entries[:_BATCHES_IN_MEMORY_MAX]:
+            if entry.segments is None:
+                break
+            segments.extend(entry.segments)
+            size += entry.size_bytes
+        if not segments:
+            return None
+        self.tail_bytes_total += size
+        return ReadAnswer(segments, size, log.high_watermark, log.start_offset)
+
+    async def read(self, partition: Partition, offset: Offset, max_bytes: int, reader: str = "") -> ReadAnswer:
+        """As `read_now`, and waits for the ring or the bucket where memory does not have it.
+
+        `reader` names the consumer for read-ahead. Raises ClientFault KAFKA_STORAGE_ERROR when a referenced object is
+        missing or its bytes are wrong: that partition is in trouble, the broker stays.
+        """
+        trouble: Exception | None = None
+        for _ in range(_RESOLVE_TRIES):
+            if (answer := self.read_now(partition, offset, max_bytes)) is not None:
+                return answer
+            tail_start = self._cache.tail_start(partition.stream_id)
+            try:
+                if tail_start is not None and offset >= tail_start:
+                    segments, size = await self._from_ring(partition, offset, max_bytes)
+                else:
+                    segments, size = await self._from_bucket(partition, offset, max_bytes, reader)
+            except (NotFound, Corrupt) as error:
+                trouble = error
+                continue
+            return ReadAnswer(segments, size, partition.log.high_watermark, partition.log.start_offset)
+        raise ClientFault(ErrorCode.KAFKA_STORAGE_ERROR, f"{partition.topic}-{partition.index}@{offset}: {trouble}")
+
+    async def batch_from_ring(self, entry: Entry) -> memoryview:
+        """One batch that is still in the ring; raises Corrupt if it was overwritten meanwhile."""
+        plan = self._writer.read_plan(entry.lsn, entry.size_bytes)
+        parts = [await self._device.read(position, length) for position, length in plan]
+        _, batch = self._writer.extract(entry.lsn, parts)
+        self.ring_bytes_total += entry.size_bytes
+        return batch
+
+    async def _from_ring(self, partition: Partition, offset: Offset, max_bytes: int) -> tuple[list[memoryview], int]:
+        limit = partition.log.high_watermark
+        segments: list[memoryview] = []
+        size = 0
+        for entry in self._cache.read(partition.stream_id, offset, limit, max_bytes):
+            if entry.segments is not None:
+                segments.extend(entry.segments)
+            else:
+                segments.append(await self.batch_from_ring(entry))
+            size += entry.size_bytes
+        return segments, size
+
+    async def _from_bucket(
+        self, partition: Partition, offset: Offset, max_bytes: int, reader: str
+    ) -> tuple[list[memoryview], int]:
+        state = self._control.state
+        segments: list[memoryview] = []
+        size = 0
+        for span in state.ranges_from(partition.stream_id, offset, 4):
+            row = state.objects[span.object_id]
+            blocks = await self._cold.read(
+                partition.stream_id, row, span, max(offset, span.start), max_bytes - size, reader
+            )
+            for entry, block in blocks:
+                whole = memoryview(block)
+                begin, end = _cut(whole, entry.first_offset, offset, max_bytes - size, is_first=not segments)
+                if end > begin:
+                    segments.append(whole[begin:end])
+                    size += end - begin
+                if end < len(whole):
+                    return segments, size
+            if size >= max_bytes or blocks[-1][0].last_offset + 1 < span.end:
+                break
+        if not segments:
+            raise NotFound(f"no range of stream {partition.stream_id} holds offset {offset}")
+        return segments, size
+
+
+def _cut(block: memoryview, first: int, offset: Offset, max_bytes: int, *, is_first: bool) -> tuple[int, int]:
+    """Where the batches of a block lie, from the one that contains `offset`, cut at `max_bytes` to whole batches."""
+    if first >= offset and len(block) <= max_bytes:
+        return 0, len(block)
+    begin = end = -1
+    for position, header in records.iter_headers(block):
+        if header.last_offset < offset:
+            continue
+        if begin < 0:
+            begin = end = position
+        if position + header.size_bytes - begin > max_bytes and not (is_first and end == begin):
+            break
+        end = position + header.size_bytes
+    return (begin, end) if begin >= 0 else (len(block), len(block))
+
+
+__all__ = ["ReadAnswer", "Reader"]
