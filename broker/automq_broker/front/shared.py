@@ -1,0 +1,92 @@
+"""What all connections of a server have in common. Nothing of it belongs to one connection."""
+
+import logging
+from collections.abc import Awaitable, Callable, Container
+from typing import TYPE_CHECKING, Any, Protocol
+
+from automq_broker.front.budget import Budget
+from automq_broker.front.buffers import Buffers
+from automq_broker.front.meters import Meters
+from automq_broker.front.values import Limits
+from automq_broker.front.view import ConnectionView
+from automq_broker.ports import Clock
+from automq_broker.wire.frames import RequestHeader
+from automq_broker.wire.index import APIS
+
+if TYPE_CHECKING:
+    from automq_broker.front.connection import Connection
+    from automq_broker.front.slot import Slot
+
+log = logging.getLogger("automq.front")
+
+Serve = Callable[[RequestHeader, Any, ConnectionView], Any | Awaitable[Any]]
+"""Answers one request: the response, something to wait for, or None where no answer is sent (acks=0).
+
+It is called synchronously, in the order of arrival per connection. Views in the request stay valid as long as they are
+held. It raises CloseConnection where closing is the answer; any other error is a bug and ends the connection too.
+"""
+
+
+class Registry(Protocol):
+    """The server's side of a connection's life."""
+
+    def opened(self, connection: "Connection") -> None:
+        """The connection can be used."""
+
+    def lost(self, connection: "Connection", reason: str) -> None:
+        """The connection is gone."""
+
+
+class Shared:
+    """Limits, memory, the handler and the counters; read on every request, so plain attributes."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        serve: Serve,
+        accepted: Container[tuple[int, int]],
+        unsupported_api_versions: Callable[[], Any],
+        meters: Meters,
+        clock: Clock,
+        registry: Registry,
+    ) -> None:
+        self.limits = limits
+        self.serve = serve
+        self.accepted = accepted
+        self.unsupported_api_versions = unsupported_api_versions
+        self.meters = meters
+        self.monotonic = clock.monotonic
+        self.registry = registry
+        self.budget = Budget(limits.in_flight_bytes)
+        self.buffers = Buffers()
+
+    def answered(self, connection: "Connection", slot: "Slot", size: int) -> None:
+        """Count an answer of `size` bytes that was handed to the socket, and give its request's memory back."""
+        now = connection.active_at = self.monotonic()
+        latency = now - slot.started_at
+        header = slot.header
+        self.meters.request_done(header.api_key, latency, slot.size, size)
+        slow = self.limits.slow_request_s
+        if 0 < slow < latency and header.api_key not in self.limits.waiting:
+            self._log_slow(connection, slot, latency, size)
+        slot.release()
+
+    def _log_slow(self, connection: "Connection", slot: "Slot", latency: float, size: int) -> None:
+        header, view = slot.header, connection.view
+        log.warning(
+            "slow request",
+            extra={
+                "api": APIS[header.api_key].name,
+                "version": header.api_version,
+                "ms": round(latency * 1000, 1),
+                "client_id": header.client_id,
+                "peer": f"{view.client_host}:{view.client_port}",
+                "correlation": header.correlation_id,
+                "bytes_in": slot.size,
+                "bytes_out": size,
+            },
+        )
+
+
+__all__ = ["Registry", "Serve", "Shared"]

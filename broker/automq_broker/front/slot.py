@@ -1,0 +1,99 @@
+"""A request's place in the row of answers of its connection, and the owner of its memory until it is answered."""
+
+import asyncio
+import types
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from automq_broker.front.buffers import FrameBuffer
+from automq_broker.kernel.errors import CloseConnection
+from automq_broker.ports import Buffer
+from automq_broker.wire.frames import RequestHeader
+from automq_broker.wire.index import APIS
+
+if TYPE_CHECKING:
+    from automq_broker.front.shared import Shared
+
+AWAITED = (asyncio.Future, types.CoroutineType)
+_UNKNOWN = RequestHeader(-1, 0, 0, None)
+
+
+class Answering(Protocol):
+    """A connection, as the slots of its requests see it."""
+
+    def complete(self, slot: "Slot", answer: Any) -> None:
+        """The answer is there; None is "nothing to send"."""
+
+    def failed(self, slot: "Slot", reason: str) -> None:
+        """There will be no answer."""
+
+
+class Slot:
+    """One request. `segments` is None until its answer is encoded; an empty sequence is "nothing to send"."""
+
+    __slots__ = ("buffer", "connection", "header", "is_released", "segments", "shared", "size", "started_at", "task")
+
+    def __init__(
+        self, connection: Answering, shared: "Shared", started_at: float, size: int, buffer: FrameBuffer | None
+    ) -> None:
+        self.connection: Answering | None = connection
+        self.shared = shared
+        self.header = _UNKNOWN
+        self.started_at = started_at
+        self.size = size
+        self.buffer = buffer
+        self.segments: Sequence[Buffer] | None = None
+        self.task: asyncio.Future[Any] | None = None
+        self.is_released = False
+
+    def release(self) -> None:
+        """Give the request's memory back, once."""
+        if self.is_released:
+            return
+        self.is_released = True
+        self.shared.budget.pool(self.size).release(self.size)
+        if self.buffer is not None:
+            self.shared.buffers.give_back(self.buffer)
+            self.buffer = None
+
+    def follow(self, answer: "asyncio.Future[Any] | Coroutine[Any, Any, Any]") -> None:
+        """Complete the slot when `answer` is there; a coroutine becomes a task named after the API."""
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(self._done)
+            return
+        task = asyncio.get_running_loop().create_task(answer, name=APIS[self.header.api_key].name)
+        self.task = task
+        task.add_done_callback(self._done)
+
+    def abandon(self) -> None:
+        """The connection is gone. Work that has no use without a reader is cancelled, the rest ends unheard.
+
+        The memory stays reserved until then, so that reconnecting does not get around the budget.
+        """
+        self.connection = None
+        if self.segments is not None:
+            self.release()
+        elif self.task is not None and self.header.api_key in self.shared.limits.cancelled_when_lost:
+            self.task.cancel()
+
+    def _done(self, future: "asyncio.Future[Any]") -> None:
+        self.task = None
+        connection = self.connection
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, CloseConnection):
+            asyncio.get_running_loop().call_exception_handler(
+                {
+                    "message": f"the handler of {APIS[self.header.api_key].name} failed",
+                    "exception": error,
+                    "future": future,
+                }
+            )
+        if connection is None:
+            self.release()
+        elif future.cancelled() or error is not None:
+            connection.failed(self, str(error) if isinstance(error, CloseConnection) else "failed")
+        else:
+            connection.complete(self, future.result())
+
+
+__all__ = ["AWAITED", "Slot"]
