@@ -7,8 +7,9 @@ the frame's budget of items before anything is allocated; unknown tagged fields 
 
 import operator
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from automq_broker.wire import primitives
@@ -34,11 +35,16 @@ WriteStep = Callable[[Sink, Message], None]
 
 
 class Codec(NamedTuple):
-    """How one type is read and written in one version, and the fewest bytes it can take."""
+    """How one type is read and written in one version, and the fewest bytes it can take.
+
+    `known_tags` (tag -> field, reader) and `write_tags` are for the hand-written codecs, which leave tags to this one.
+    """
 
     read: Reader
     write: Writer
     size_min: int
+    known_tags: Mapping[int, tuple[str, Reader]] = MappingProxyType({})
+    write_tags: WriteStep | None = None
 
 
 def decode(message_class: type[M], version: int, view: memoryview, position: int = 0, *, items: int = MAX_ITEMS) -> M:
@@ -98,12 +104,14 @@ def _compile(message_class: type[Message], version: int) -> Codec:
     read_steps = [_default_step(field) for field in absent]
     read_steps += [_read_step(run, codecs[run[0].name]) for run in runs]
     write_steps = [_write_step(run, codecs[run[0].name]) for run in runs]
-    if is_flexible:
-        by_tag = {field.tag: (field.name, codecs[field.name].read) for field in tagged}
-        read_steps.append(_tags_read_step(by_tag))
-        write_steps.append(_tags_write_step([(field, codecs[field.name].write) for field in tagged]))
+    known_tags = {field.tag: (field.name, codecs[field.name].read) for field in tagged}
+    write_tags = _tags_write_step([(field, codecs[field.name].write) for field in tagged]) if is_flexible else None
+    if write_tags:
+        read_steps.append(lambda cursor, message: read_tags(cursor, message, known_tags))
+        write_steps.append(write_tags)
     size_min = sum(codecs[field.name].size_min for field in plain) + is_flexible
-    return Codec(_struct_reader(message_class, read_steps), _struct_writer(write_steps), size_min)
+    read, write = _struct_reader(message_class, read_steps), _struct_writer(write_steps)
+    return Codec(read, write, size_min, known_tags, write_tags)
 
 
 def _struct_reader(message_class: type[Message], steps: list[ReadStep]) -> Reader:
@@ -188,8 +196,8 @@ def _fixed_struct(run: list[Field]) -> struct.Struct:
 # --- tagged fields ------------------------------------------------------------------------------------------------
 
 
-def read_tags(cursor: Cursor, message: Message | None, by_tag: dict[int, tuple[str, Reader]]) -> None:
-    """Read a struct's tagged fields into `message`; tags that are not in `by_tag` are skipped."""
+def read_tags(cursor: Cursor, message: Message | None, known_tags: Mapping[int, tuple[str, Reader]]) -> None:
+    """Read a struct's tagged fields into `message`; tags that are not in `known_tags` are skipped."""
     count = primitives.read_uvarint(cursor)
     if not count:
         return
@@ -201,16 +209,12 @@ def read_tags(cursor: Cursor, message: Message | None, by_tag: dict[int, tuple[s
         size = primitives.read_uvarint(cursor)
         start = cursor.position
         primitives.take(cursor, size)
-        if message is not None and tag in by_tag:
-            name, read = by_tag[tag]
+        if message is not None and tag in known_tags:
+            name, read = known_tags[tag]
             cursor.position = start
             setattr(message, name, read(cursor))
             if cursor.position != start + size:
                 raise WireError(f"tagged field {tag} is not {size} bytes long")
-
-
-def _tags_read_step(by_tag: dict[int, tuple[str, Reader]]) -> ReadStep:
-    return lambda cursor, message: read_tags(cursor, message, by_tag)
 
 
 def _tags_write_step(fields: list[tuple[Field, Writer]]) -> WriteStep:
@@ -220,6 +224,10 @@ def _tags_write_step(fields: list[tuple[Field, Writer]]) -> WriteStep:
     ]
 
     def step(sink: Sink, message: Message) -> None:
+        # COST: building the list is skipped for the many structs that have no tagged field in this version.
+        if not ordered:
+            sink.head.append(0)
+            return
         chosen = [(tag, write, v) for tag, name, write, default in ordered if (v := getattr(message, name)) != default]
         primitives.write_uvarint(sink.head, len(chosen))
         for tag, write, value in chosen:
@@ -301,7 +309,7 @@ def _array_codec(item: str | type[Message], version: int, is_flexible: bool, is_
     read_length, write_length = primitives.length_functions("array", is_flexible)
     inner = _primitive_codec(item, is_flexible, False) if isinstance(item, str) else struct_codec(item, version)
     letter = _FIXED.get(item) if isinstance(item, str) else None
-    read_item, write_item, item_size_min = inner
+    read_item, write_item, item_size_min = inner.read, inner.write, inner.size_min
 
     def read(cursor: Cursor) -> list[Any] | None:
         count = read_length(cursor)

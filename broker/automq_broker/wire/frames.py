@@ -6,9 +6,10 @@ Source: RequestHeader.json, ResponseHeader.json, KIP-482, KIP-511.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
-from automq_broker.wire import codec
+from automq_broker.wire import codec, fetch, produce
 from automq_broker.wire.index import APIS, request_class, response_class
 from automq_broker.wire.primitives import Buffer, Cursor, Sink, WireError
 from automq_broker.wire.schema import Message
@@ -18,6 +19,17 @@ _INT32 = struct.Struct(">i")
 _API_VERSIONS = 18
 _RESPONSE_ITEMS = 20_000_000
 """Array items of one response that a client of ours accepts; a broker it chose to ask is no stranger."""
+
+
+_TUNED_REQUESTS: dict[int, Callable[[int, memoryview, int], Message]] = {
+    0: produce.decode_request,
+    1: fetch.decode_request,
+}
+_TUNED_RESPONSES: dict[int, Callable[[Sink, Any, int], None]] = {
+    0: produce.encode_response,
+    1: fetch.encode_response,
+}
+"""The hot path has codecs written by hand; they give the same bytes and messages as the generic one."""
 
 
 class UnsupportedVersion(WireError):
@@ -68,9 +80,11 @@ def decode_request(header: RequestHeader, frame: memoryview, position: int) -> A
 
     Raises UnsupportedVersion for a key or version outside Kafka's table, WireError for malformed bytes.
     """
-    version = header.api_version
-    _check_version(header.api_key, version)
-    return codec.decode(request_class(header.api_key), version, frame, position)
+    key, version = header.api_key, header.api_version
+    _check_version(key, version)
+    if key in _TUNED_REQUESTS:
+        return _TUNED_REQUESTS[key](version, frame, position)
+    return codec.decode(request_class(key), version, frame, position)
 
 
 def encode_response(header: RequestHeader, message: Message) -> list[Buffer]:
@@ -83,7 +97,11 @@ def encode_response(header: RequestHeader, message: Message) -> list[Buffer]:
     sink.head += b"\0\0\0\0" + _INT32.pack(header.correlation_id)
     if _has_response_tags(header.api_key, header.api_version):
         sink.head.append(0)
-    codec.encode_into(sink, message, header.api_version)
+    key, version = header.api_key, header.api_version
+    if key in _TUNED_RESPONSES:
+        _TUNED_RESPONSES[key](sink, message, version)
+    else:
+        codec.encode_into(sink, message, version)
     return finish_frame(sink)
 
 

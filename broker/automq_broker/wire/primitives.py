@@ -231,16 +231,26 @@ def records_writer(is_flexible: bool, is_nullable: bool) -> Writer:
             check_null(is_nullable)
             write_length(sink.head, -1)
             return
-        segments = (value,) if isinstance(value, bytes | bytearray | memoryview) else value
-        write_length(sink.head, sum(map(len, segments)))
-        sink.pass_through(segments)
+        segments, size = segments_of(value)
+        write_length(sink.head, size)
+        if size:
+            sink.pass_through(segments)
 
     return write
 
 
+def segments_of(records: Buffer | Sequence[Buffer]) -> tuple[Sequence[Buffer], int]:
+    """(segments, bytes in all) of records that may be one buffer or several."""
+    if isinstance(records, bytes | bytearray | memoryview):
+        return (records,), len(records)
+    return records, sum(map(len, records))
+
+
 @lru_cache(maxsize=16384)
 def uuid_of(raw: bytes) -> UUID:
-    """The UUID of 16 bytes. Topic ids return with every request, and building one costs more than finding it."""
+    """The UUID of 16 bytes; topic ids return with every request, and building one costs more than finding it."""
+    if len(raw) != 16:
+        raise WireError("a uuid is cut short")
     return UUID(bytes=raw)
 
 
@@ -280,6 +290,7 @@ __all__ = [
     "read_uuid",
     "read_uvarint",
     "records_writer",
+    "segments_of",
     "string_reader",
     "string_writer",
     "take",
