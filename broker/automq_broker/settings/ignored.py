@@ -36,8 +36,8 @@ def foreign_keys() -> dict[str, ForeignKey]:
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         "there is no quorum: the metadata lives in the bucket",
-        "process.roles controller.* metadata.* initial.broker.* early.start.listeners broker.heartbeat.* broker.session.* "
-        "internal.metadata.* server.max.startup.* unstable.* controlled.shutdown.*",
+        "process.roles controller.* metadata.* initial.broker.* early.start.listeners broker.heartbeat.* "
+        "broker.session.* internal.metadata.* server.max.startup.* unstable.* controlled.shutdown.*",
     ),
     (
         "one broker needs no listener for others",

@@ -96,12 +96,12 @@ class Settings:
     @property
     def bucket_uri(self) -> str:
         """The bucket's URI; a directory below the data directory unless one is given."""
-        return self.bucket.data_buckets or f"file://{self.data_dir / 'bucket'}"
+        return self.bucket.data_buckets or str(self.data_dir / "bucket")
 
     @property
     def wal_uri(self) -> str:
         """The write-ahead log's URI; a file below the data directory unless one is given."""
-        return self.wal.path or f"file://{self.data_dir / 'wal' / 'wal.bin'}"
+        return self.wal.path or str(self.data_dir / "wal" / "wal.bin")
 
     @property
     def upload_threshold_bytes(self) -> int:

@@ -137,7 +137,7 @@ class TlsSettings(Group):
     principal_mapping_rules: str = text(
         "ssl.principal.mapping.rules",
         "DEFAULT",
-        meaning="Rules RULE:pattern/replacement/[LU], separated by commas, turning a certificate's name into a principal.",
+        meaning="Rules RULE:pattern/replacement/[LU], with commas between, from a certificate's name to a principal.",
         why="DEFAULT: the whole distinguished name.",
     )
     reload_interval_ms: int = integer(
