@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from automq_broker.adapters.s3_errors import translated
@@ -46,12 +47,11 @@ class SegmentReader:
             rest = b"".join(self._segments[self._next :])
             self._next, self._position = len(self._segments), self._size
             return rest
-        first = self._next
-        length = 0
-        while self._next < len(self._segments) and (
-            length == 0 or length + len(self._segments[self._next]) <= _CHUNK_BYTES
-        ):
-            length += len(self._segments[self._next])
+        first, length = self._next, 0
+        for segment in islice(self._segments, first, None):
+            if length and length + len(segment) > _CHUNK_BYTES:
+                break
+            length += len(segment)
             self._next += 1
         self._position += length
         return self._segments[first] if self._next - first == 1 else b"".join(self._segments[first : self._next])
@@ -81,14 +81,16 @@ def split_parts(segments: Sequence[Buffer], part_bytes: int) -> list[list[Buffer
     parts: list[list[Buffer]] = [[]]
     room = part_bytes
     for segment in segments:
-        view = memoryview(segment)
-        while view:
-            if room == 0:
-                parts.append([])
-                room = part_bytes
-            piece, view = view[:room], view[room:]
-            parts[-1].append(piece)
-            room -= len(piece)
+        rest = segment
+        while len(rest) > room:  # only here is a view made: most of a million small segments fit as they are
+            cut = memoryview(rest)
+            parts[-1].append(cut[:room])
+            rest = cut[room:]
+            parts.append([])
+            room = part_bytes
+        if len(rest):
+            parts[-1].append(rest)
+            room -= len(rest)
     return parts
 
 

@@ -4,5 +4,5 @@ In: sizes, ranges and listings as plain values, and bytes that someone else fetc
 someone else carries out. Invariants: a record batch is stored verbatim and never split; a plan never drops, doubles or
 reorders a live record and never reaches over a gap; nothing is proposed for deletion that a commit could still
 reference. The room refuses to know the bucket, the clock and the metadata state machine: `now_ms` is an argument and
-rows of the metadata are read through the structural types of `shapes.py`.
+rows of the metadata are read through the structural types of `views.py`.
 """

@@ -155,6 +155,13 @@ def blocks_from(index: ObjectIndex, stream_id: StreamId, offset: Offset) -> list
     return entries[bisect_left(entries, offset, key=lambda entry: entry.last_offset) :]
 
 
+def blocks_within(index: ObjectIndex, position: int, length: int) -> list[IndexEntry]:
+    """The blocks that lie in bytes [position, position + length), which are the bounds of one or more ranges."""
+    first = bisect_left(index.entries, position, key=lambda entry: entry.position)
+    end = bisect_left(index.entries, position + length, key=lambda entry: entry.position)
+    return index.entries[first:end]
+
+
 def ranges_of(index: ObjectIndex) -> list[ObjectRange]:
     """The ranges that the metadata recorded, or should have, when this object was committed; in slice order."""
     return [
@@ -174,4 +181,12 @@ def ranges_of(index: ObjectIndex) -> list[ObjectRange]:
     ]
 
 
-__all__ = ["blocks_from", "check_block", "check_checkpoint", "decode_index", "ranges_of", "read_trailer"]
+__all__ = [
+    "blocks_from",
+    "blocks_within",
+    "check_block",
+    "check_checkpoint",
+    "decode_index",
+    "ranges_of",
+    "read_trailer",
+]

@@ -13,6 +13,7 @@ from automq_broker.kernel.errors import Bug
 from automq_broker.kernel.ids import Offset
 from automq_broker.lake.index import (
     blocks_from,
+    blocks_within,
     check_block,
     check_checkpoint,
     decode_index,
@@ -232,6 +233,7 @@ __all__ = [
     "StreamSlice",
     "Trailer",
     "blocks_from",
+    "blocks_within",
     "check_block",
     "check_checkpoint",
     "decode_index",

@@ -1,0 +1,69 @@
+"""What the plans read of the metadata: structural types that the metadata's own rows fit without being converted.
+
+The room stands beside `meta`, not above it, so it names the attributes that it needs and nothing else.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from automq_broker.kernel.ids import ObjectId, Offset, StreamEpoch, StreamId
+
+
+class RangeView(Protocol):
+    """Offsets [start, end) of a stream, live, at bytes [position, position + length) of object `object_id`."""
+
+    @property
+    def object_id(self) -> ObjectId: ...
+    @property
+    def stream_id(self) -> StreamId: ...
+    @property
+    def stream_epoch(self) -> StreamEpoch: ...
+    @property
+    def start(self) -> Offset: ...
+    @property
+    def end(self) -> Offset: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def max_timestamp(self) -> int: ...
+    @property
+    def checkpoint_position(self) -> int: ...
+    @property
+    def checkpoint_length(self) -> int: ...
+
+
+class StreamView(Protocol):
+    """A stream: records [start_offset, committed_end) are live; `ranges` cover them in offset order, without a gap."""
+
+    @property
+    def stream_id(self) -> StreamId: ...
+    @property
+    def start_offset(self) -> Offset: ...
+    @property
+    def committed_end(self) -> Offset: ...
+    @property
+    def ranges(self) -> Sequence[RangeView]: ...
+
+
+class ObjectView(Protocol):
+    """A live object; `size` counts dead ranges too, `kind` is an ObjectKind's number."""
+
+    @property
+    def object_id(self) -> ObjectId: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def crc(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def created_ms(self) -> int: ...
+    @property
+    def index_position(self) -> int: ...
+
+
+__all__ = ["ObjectView", "RangeView", "StreamView"]
