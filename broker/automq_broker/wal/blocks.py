@@ -6,7 +6,6 @@ from typing import NamedTuple
 from automq_broker.kernel.ids import Lsn
 from automq_broker.wal.format import (
     BATCH_BYTES_MIN,
-    BATCH_CRC_FROM,
     BLOCK_HEADER_BYTES,
     RECORD_HEADER_BYTES,
     BlockHeader,
@@ -27,6 +26,11 @@ class RecoveredRecord(NamedTuple):
     end_lsn: Lsn
     header: RecordHeader
     segments: tuple[memoryview, ...]
+
+    @property
+    def first_bytes(self) -> memoryview:
+        """The start of the body; of a Kafka batch always at least its 61-byte header."""
+        return self.segments[0]
 
 
 class _Start(NamedTuple):
@@ -121,7 +125,7 @@ def _begin(header: BlockHeader, block: memoryview, start: _Start) -> Continuatio
     """A record that goes on behind this block, which must be full, and hold the record's first bytes."""
     first = block[start.at + RECORD_HEADER_BYTES :]
     is_full = BLOCK_HEADER_BYTES + header.payload_bytes == len(block)
-    if not is_full or len(first) < BATCH_CRC_FROM:
+    if not is_full or len(first) < BATCH_BYTES_MIN:
         raise _Misfit(f"a record at byte {start.at} of the block that goes on in no other block")
     if start.record.kind is RecordKind.BATCH and not _head_fits(header, block, start):
         raise _Misfit(f"a record at byte {start.at} of the block that does not fit its CRC")
