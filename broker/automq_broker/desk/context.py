@@ -1,36 +1,31 @@
 """What a handler knows besides the request: who asks, in which version, and what the desk works with."""
 
-import asyncio
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from automq_broker.contract.config_rows import ConfigRow
 from automq_broker.engine.control import Control
 from automq_broker.engine.engine import Engine
-from automq_broker.engine.partition import Partition
 from automq_broker.ports import Clock, Workers
 
 if TYPE_CHECKING:
     from automq_broker.engine.groups import GroupCoordinators
 
 
-class ConfigRow(Protocol):
-    """One setting of the broker as DescribeConfigs shows it."""
+class BrokerConfigs(Protocol):
+    """This broker's settings with the dynamic configs of the metadata on top."""
 
-    name: str
-    value: str | None
-    default: str | None
+    def rows(self) -> list[ConfigRow]:
+        """Every setting that Kafka or this broker knows."""
 
+    def row(self, name: str) -> ConfigRow | None:
+        """One setting by name."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerEndpoint:
-    """Where clients of one listener reach this broker."""
-
-    listener: str
-    host: str
-    port: int
+    def check(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> None:
+        """Whether these dynamic configs would be accepted; raises Refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +54,11 @@ class Desk:
     control: Control
     groups: "GroupCoordinators"
     settings: DeskSettings
-    endpoints: dict[str, BrokerEndpoint]
     clock: Clock
     workers: Workers
     rng: random.Random
-    describe_broker: Callable[[], list[ConfigRow]]
+    advertised: dict[int, tuple[int, int]]
+    broker_configs: BrokerConfigs
     make_uuid: Callable[[], uuid.UUID]
 
 
@@ -81,6 +76,4 @@ class RequestContext:
     desk: Desk
 
 
-Wait = asyncio.Future
-
-__all__ = ["BrokerEndpoint", "ConfigRow", "Desk", "DeskSettings", "Partition", "RequestContext"]
+__all__ = ["BrokerConfigs", "Desk", "DeskSettings", "RequestContext"]

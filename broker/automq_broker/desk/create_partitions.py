@@ -40,7 +40,7 @@ async def _grow(
             raise ClientFault(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
         command = _command(want, context)
         if validate_only:
-            context.desk.control.check(command)
+            context.desk.control.state.decide(command)
         else:
             await context.desk.control.submit(command)
             await wait_served(want.name, deadline, context)

@@ -93,7 +93,7 @@ async def _create(
             raise ClientFault(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
         command = _command(topic, context)
         if validate_only:
-            context.desk.control.check(command)
+            context.desk.control.state.decide(command)
         else:
             created = await context.desk.control.submit(command)
             row.topic_id = created.topic.topic_id

@@ -71,10 +71,13 @@ def advertised() -> dict[int, tuple[int, int]]:
     }
 
 
-def is_served(api_key: int, api_version: int) -> bool:
-    """Whether a request of this key and version is decoded at all; any other closes the connection."""
-    served = SERVED.get(api_key)
-    return served is not None and served.min_version <= api_version <= served.max_version
+def accepted() -> frozenset[tuple[int, int]]:
+    """Every (key, version) that is decoded at all; any other closes the connection."""
+    return frozenset(
+        (key, version)
+        for key, served in SERVED.items()
+        for version in range(served.min_version, served.max_version + 1)
+    )
 
 
 def name(api_key: int) -> str:
@@ -83,4 +86,4 @@ def name(api_key: int) -> str:
     return f"key {api_key}" if entry is None else entry.name
 
 
-__all__ = ["SERVED", "Handle", "Served", "advertised", "is_served", "name"]
+__all__ = ["SERVED", "Handle", "Served", "accepted", "advertised", "name"]

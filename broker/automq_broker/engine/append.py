@@ -143,7 +143,7 @@ class Appender:
         if isinstance(outcome, Duplicate):
             self._answer_duplicate(partition, outcome, done)
             return
-        stamped = batch if not memoryview(batch).readonly else bytearray(batch)
+        stamped = _writable(batch)
         if outcome.append_time_ms >= 0:
             records.stamp_log_append_time(stamped, outcome.append_time_ms)
         records.stamp(stamped, outcome.base_offset, partition.stream_epoch)
@@ -255,6 +255,13 @@ class Appender:
         write = self._writer.idle_block(self.durable_lsn)
         if write is not None:
             self._hand_over([write])
+
+
+def _writable(batch: Buffer) -> bytearray | memoryview:
+    """The batch itself where it may be stamped in place, else a copy."""
+    if isinstance(batch, bytes) or (isinstance(batch, memoryview) and batch.readonly):
+        return bytearray(batch)
+    return batch
 
 
 def checked_header(batch: Buffer) -> records.BatchHeader:

@@ -154,7 +154,8 @@ class Engine:
             return None
         for endpoint in node.endpoints:
             if endpoint.listener == listener:
-                epoch = state.stream(partition.stream_id).epoch
+                stream = state.stream(partition.stream_id)
+                epoch = -1 if stream is None else stream.epoch
                 return Leader(
                     node_id=partition.owner, leader_epoch=epoch, host=endpoint.host, port=endpoint.port, rack=node.rack
                 )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from automq_broker.cache.tail import Entry, TailCache
 from automq_broker.engine.cold import ColdReader
-from automq_broker.engine.control import Control
 from automq_broker.engine.partition import Partition
-from automq_broker.kernel.errors import ClientFault, Corrupt
+from automq_broker.kernel.errors import ClientFault, Corrupt, Retry
 from automq_broker.kernel.ids import Offset
+from automq_broker.lake.objects import IndexEntry
 from automq_broker.ports import NotFound, WalDevice
 from automq_broker.wal.writer import WalWriter
 from automq_broker.wire import records
@@ -38,11 +38,10 @@ class Reader:
     """Reads of one broker's open partitions."""
 
     def __init__(
-        self, *, cache: TailCache, cold: ColdReader, control: Control, writer: WalWriter, device: WalDevice
+        self, *, cache: TailCache, cold: ColdReader, writer: WalWriter, device: WalDevice
     ) -> None:
         self._cache = cache
         self._cold = cold
-        self._control = control
         self._writer = writer
         self._device = device
         self.tail_bytes_total = 0
@@ -90,7 +89,7 @@ class Reader:
                     segments, size = await self._from_ring(partition, offset, max_bytes)
                 else:
                     segments, size = await self._from_bucket(partition, offset, max_bytes, reader)
-            except (NotFound, Corrupt) as error:
+            except (NotFound, Corrupt, Retry) as error:  # Retry: trimmed from the ring meanwhile
                 trouble = error
                 continue
             return ReadAnswer(segments, size, partition.log.high_watermark, partition.log.start_offset)
@@ -119,33 +118,29 @@ class Reader:
     async def _from_bucket(
         self, partition: Partition, offset: Offset, max_bytes: int, reader: str
     ) -> tuple[list[memoryview], int]:
-        state = self._control.state
         segments: list[memoryview] = []
-        size = 0
-        for span in state.ranges_from(partition.stream_id, offset, 4):
-            row = state.objects[span.object_id]
-            blocks = await self._cold.read(
-                partition.stream_id, row, span, max(offset, span.start), max_bytes - size, reader
-            )
-            for entry, block in blocks:
-                whole = memoryview(block)
-                begin, end = _cut(whole, entry.first_offset, offset, max_bytes - size, is_first=not segments)
-                if end > begin:
-                    segments.append(whole[begin:end])
-                    size += end - begin
-                if end < len(whole):
-                    return segments, size
-            if size >= max_bytes or blocks[-1][0].last_offset + 1 < span.end:
+        size, next_offset = 0, offset
+        for entry, data in await self._cold.read(partition.stream_id, offset, max_bytes, reader):
+            block = memoryview(data)
+            begin, end, next_offset = _cut(block, entry, offset, max_bytes - size, is_first=not segments)
+            if end > begin:
+                segments.append(block[begin:end])
+                size += end - begin
+            if end < len(block):
                 break
+        self._cold.served(partition.stream_id, reader, offset, next_offset, size)
         if not segments:
-            raise NotFound(f"no range of stream {partition.stream_id} holds offset {offset}")
+            raise NotFound(f"offset {offset} of stream {partition.stream_id} is in no batch of its block")
         return segments, size
 
 
-def _cut(block: memoryview, first: int, offset: Offset, max_bytes: int, *, is_first: bool) -> tuple[int, int]:
-    """Where the batches of a block lie, from the one that contains `offset`, cut at `max_bytes` to whole batches."""
-    if first >= offset and len(block) <= max_bytes:
-        return 0, len(block)
+def _cut(
+    block: memoryview, entry: IndexEntry, offset: Offset, max_bytes: int, *, is_first: bool
+) -> tuple[int, int, Offset]:
+    """Where the batches from `offset` on lie in a block, cut at `max_bytes` to whole batches; and the next offset."""
+    after = Offset(entry.last_offset + 1)
+    if entry.first_offset >= offset and len(block) <= max_bytes:
+        return 0, len(block), after
     begin = end = -1
     for position, header in records.iter_headers(block):
         if header.last_offset < offset:
@@ -153,9 +148,9 @@ def _cut(block: memoryview, first: int, offset: Offset, max_bytes: int, *, is_fi
         if begin < 0:
             begin = end = position
         if position + header.size_bytes - begin > max_bytes and not (is_first and end == begin):
-            break
+            return begin, end, Offset(header.base_offset)
         end = position + header.size_bytes
-    return (begin, end) if begin >= 0 else (len(block), len(block))
+    return (begin, end, after) if begin >= 0 else (len(block), len(block), after)
 
 
 __all__ = ["ReadAnswer", "Reader"]

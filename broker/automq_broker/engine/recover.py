@@ -62,7 +62,7 @@ async def read_wal(
             known = committed_end(stream_id)
             if known is None or end <= known:
                 continue
-            kept.append(WalRecord(record.lsn, stream_id, records.read_batch_header(record.first_bytes)))
+            kept.append(WalRecord(record.lsn, stream_id, _header(record)))
             ends[stream_id] = Recovered(end)
 
     await device.sync()
@@ -100,6 +100,13 @@ def replay(
         )
         replayed += 1
     return replayed
+
+
+def _header(record: recovery.RecoveredRecord) -> records.BatchHeader:
+    first = record.segments[0]
+    if len(first) < records.BATCH_HEADER_BYTES:  # the batch's own header spans two blocks
+        first = memoryview(b"".join(record.segments))
+    return records.read_batch_header(first)
 
 
 async def _drive(scan: Generator[ReadAt, memoryview, T], device: WalDevice) -> T:

@@ -5,6 +5,7 @@ streams at epoch + 1 -> replay above their committed ends -> recovered -> serve.
 mark -> stopped. The order is the protocol (DESIGN 5, 5a.6); nothing of it may move.
 """
 
+import asyncio
 import random
 import uuid
 from collections.abc import Callable
@@ -100,6 +101,8 @@ class Running:
     control: Control
     recovered_batches: int
     torn: str | None
+    zeroing_from: int
+    """Device position from which a file may still be zero-filled; nothing recovered lies above it."""
 
 
 async def start(
@@ -173,7 +176,6 @@ async def _claim(
             generation=outside.rng.getrandbits(64),
             wal_epoch=epoch,
             device_bytes=outside.device.capacity_bytes,
-            window_bytes=superblocks.WINDOW_BYTES,
         )
     else:
         owned = superblocks.claimed(superblock, epoch)
@@ -183,8 +185,6 @@ async def _claim(
 
 
 async def _write_superblock(outside: Outside, superblock: Superblock) -> None:
-    import asyncio
-
     page = outside.allocate(superblocks.SUPERBLOCK_BYTES)[: superblocks.SUPERBLOCK_BYTES]
     page[:] = superblocks.encode_superblock(superblock)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -231,9 +231,9 @@ def _assemble(
     waiters = Waiters()
     writer = WalWriter(contents.scan.ring, broker_epoch, outside.allocate)
     cold = ColdReader(
-        store=store, cache=blocks, readahead=ReadAhead(), knobs=knobs, start_task=supervisor.start
+        store=store, control=control, cache=blocks, readahead=ReadAhead(), knobs=knobs, start_task=supervisor.start
     )
-    reader = Reader(cache=cache, cold=cold, control=control, writer=writer, device=device)
+    reader = Reader(cache=cache, cold=cold, writer=writer, device=device)
     open_partitions = OpenPartitions(
         control=control,
         cache=cache,
@@ -314,6 +314,7 @@ def _assemble(
         control=control,
         recovered_batches=0,
         torn=None if contents.scan.torn is None else str(contents.scan.torn),
+        zeroing_from=superblocks.zeroing_start(contents.scan.superblock, contents.scan.end_lsn),
     )
 
 

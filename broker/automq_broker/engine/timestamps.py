@@ -4,6 +4,7 @@ Only that one batch is decompressed, off the loop and within the limits, so a lo
 block from the bucket however long the partition is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from automq_broker.cache.tail import Entry, TailCache
@@ -13,6 +14,7 @@ from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Partition
 from automq_broker.engine.read import Reader
 from automq_broker.kernel.ids import Offset
+from automq_broker.log import timestamps as by_time
 from automq_broker.meta.rows import RangeRow
 from automq_broker.ports import Workers
 from automq_broker.wire import records
@@ -49,7 +51,7 @@ class TimeLookup:
 
     async def first_at_or_after(self, partition: Partition, timestamp: int) -> Found | None:
         """The first readable record whose timestamp is at least `timestamp`; None if there is none."""
-        for span in self._control.state.stream(partition.stream_id).ranges:
+        for span in self._ranges(partition):
             if span.max_timestamp >= timestamp and span.end > partition.log.start_offset:
                 found = await self._in_range(partition, span, timestamp)
                 if found is not None:
@@ -65,24 +67,27 @@ class TimeLookup:
         """The first record that carries the largest timestamp of the partition (KIP-734)."""
         ranges = [
             span.max_timestamp
-            for span in self._control.state.stream(partition.stream_id).ranges
+            for span in self._ranges(partition)
             if span.end > partition.log.start_offset
         ]
         newest = max([*ranges, *(entry.max_timestamp for entry in self._tail(partition))], default=-1)
         return None if newest < 0 else await self.first_at_or_after(partition, newest)
 
+    def _ranges(self, partition: Partition) -> Sequence[RangeRow]:
+        stream = self._control.state.stream(partition.stream_id)
+        return () if stream is None else stream.ranges
+
     def _tail(self, partition: Partition) -> list[Entry]:
-        """Durable entries that the bucket does not have yet."""
-        limit = partition.log.high_watermark
-        return [entry for entry in self._cache.uncommitted(partition.stream_id) if entry.last_offset < limit]
+        """Durable batches that the bucket does not have yet."""
+        return list(self._cache.uncommitted(partition.stream_id, partition.log.high_watermark))
 
     async def _in_range(self, partition: Partition, span: RangeRow, timestamp: int) -> Found | None:
         row = self._control.state.objects[span.object_id]
         for entry in await self._cold.entries(row, partition.stream_id):
             if entry.max_timestamp < timestamp or entry.last_offset < partition.log.start_offset:
                 continue
-            blocks = await self._cold.read(partition.stream_id, row, span, Offset(entry.first_offset), 1, "by time")
-            block = memoryview(blocks[0][1])
+            pieces = await self._cold.read(partition.stream_id, Offset(entry.first_offset), 1, "by time")
+            block = memoryview(pieces[0].block)
             for position, header in records.iter_headers(block):
                 if header.max_timestamp >= timestamp:
                     found = await self._in_batch(partition, block[position : position + header.size_bytes], timestamp)
@@ -93,10 +98,8 @@ class TimeLookup:
     async def _in_batch(self, partition: Partition, batch: memoryview, timestamp: int) -> Found | None:
         header = records.read_batch_header(batch)
         decoded = await self._workers.run(_decode, batch, self._knobs)
-        for record in decoded:
-            if record.timestamp >= timestamp and record.offset >= partition.log.start_offset:
-                return Found(record.timestamp, record.offset, header.partition_leader_epoch)
-        return None
+        at = by_time.first_record_at_or_after(decoded, timestamp, partition.log.start_offset)
+        return None if at is None else Found(at.timestamp, Offset(at.offset), header.partition_leader_epoch)
 
     async def _batch(self, entry: Entry) -> memoryview:
         if entry.segments is None:

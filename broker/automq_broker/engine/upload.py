@@ -18,6 +18,7 @@ from automq_broker.engine.read import Reader
 from automq_broker.engine.store import Store
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, ObjectId, Offset, StreamId
 from automq_broker.lake import keys, objects
+from automq_broker.lake.upload_plan import WaitingStream, plan_upload
 from automq_broker.meta.commands import CommitObject, CommitRefused
 from automq_broker.meta.rows import ObjectRow, RangeRow
 from automq_broker.ports import Clock
@@ -29,7 +30,6 @@ class Part:
 
     partition: Partition
     entries: Sequence[Entry]
-    size_bytes: int
 
 
 class Uploader:
@@ -117,35 +117,32 @@ class Uploader:
             self._on_committed()
 
     def _plan(self, only: StreamId | None) -> list[list[Part]]:
-        """Objects of this round, each a list of parts: large streams alone, the others together, sorted by stream."""
-        alone: list[list[Part]] = []
-        shared: list[Part] = []
+        """The objects of this round, each a list of parts in stream order (see lake/upload_plan)."""
         streams = [only] if only is not None else [backlog.stream_id for backlog in self._cache.uncommitted_streams()]
-        for stream_id in sorted(streams):
+        entries: dict[StreamId, list[Entry]] = {}
+        for stream_id in streams:
             partition = self._partition_of(stream_id)
             if partition is None:
                 self._cache.forget(stream_id)
-                continue
-            parts = self._cut_stream(partition)
-            if sum(part.size_bytes for part in parts) >= self._knobs.split_size_bytes:
-                alone.extend([part] for part in parts)
             else:
-                shared.extend(parts)
-        return alone + _pack(shared, self._knobs.object_size_bytes_max)
+                entries[stream_id] = list(self._cache.uncommitted(stream_id, partition.log.high_watermark))
+        planned = plan_upload(
+            (
+                WaitingStream(stream_id=stream_id, sizes=tuple(entry.size_bytes for entry in waiting))
+                for stream_id, waiting in entries.items()
+            ),
+            split_bytes=self._knobs.split_size_bytes,
+            object_bytes_max=self._knobs.object_size_bytes_max,
+        )
+        return [
+            [self._part(part.stream_id, entries[part.stream_id][part.first : part.end]) for part in upload.parts]
+            for upload in planned
+        ]
 
-    def _cut_stream(self, partition: Partition) -> list[Part]:
-        parts: list[Part] = []
-        run: list[Entry] = []
-        size = 0
-        for entry in self._cache.uncommitted(partition.stream_id, partition.log.high_watermark):
-            if run and size + entry.size_bytes > self._knobs.object_size_bytes_max:
-                parts.append(Part(partition, run, size))
-                run, size = [], 0
-            run.append(entry)
-            size += entry.size_bytes
-        if run:
-            parts.append(Part(partition, run, size))
-        return parts
+    def _part(self, stream_id: StreamId, entries: list[Entry]) -> Part:
+        partition = self._partition_of(stream_id)
+        assert partition is not None  # nothing has waited since it was looked up
+        return Part(partition, entries)
 
     async def _carry_out(self, groups: list[list[Part]]) -> None:
         """Store a few objects at a time; commit strictly in order, since a stream's parts must stay contiguous."""
@@ -247,19 +244,6 @@ def object_row(header: objects.ObjectHeader, encoded: objects.EncodedObject) -> 
             for span in encoded.ranges
         ),
     )
-
-
-def _pack(parts: list[Part], size_bytes_max: int) -> list[list[Part]]:
-    groups: list[list[Part]] = []
-    size = 0
-    for part in parts:
-        if groups and size + part.size_bytes <= size_bytes_max:
-            groups[-1].append(part)
-            size += part.size_bytes
-        else:
-            groups.append([part])
-            size = part.size_bytes
-    return groups
 
 
 __all__ = ["Part", "Uploader", "object_row"]

@@ -1,0 +1,52 @@
+"""The broker's settings as they are now: the static ones with the dynamic configs of the metadata on top."""
+
+from collections.abc import Mapping
+
+from automq_broker.contract.config_rows import ConfigRow
+from automq_broker.engine.control import Control
+from automq_broker.meta.rows import ResourceType
+from automq_broker.settings import Settings
+
+
+class LiveConfigs:
+    """Answers DescribeConfigs and the topics' defaults; recomputed when a broker config changed, not per question."""
+
+    def __init__(self, settings: Settings, control: Control) -> None:
+        self._static = settings
+        self._control = control
+        self._seen: tuple[Mapping[str, str], Mapping[str, str]] | None = None
+        self._settings = settings
+        self._rows: dict[str, ConfigRow] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        self._refresh()
+        return self._settings
+
+    def rows(self) -> list[ConfigRow]:
+        """Every setting that Kafka or this broker knows."""
+        self._refresh()
+        return list(self._rows.values())
+
+    def row(self, name: str) -> ConfigRow | None:
+        """One setting by name."""
+        self._refresh()
+        return self._rows.get(name)
+
+    def check(self, cluster: Mapping[str, str], broker: Mapping[str, str]) -> None:
+        """Whether these dynamic configs would be accepted; raises Refused."""
+        self._static.with_dynamic(cluster=cluster, broker=broker)
+
+    def _refresh(self) -> None:
+        state = self._control.state
+        cluster = state.configs(ResourceType.BROKER, "")
+        broker = state.configs(ResourceType.BROKER, str(self._static.node.node_id))
+        if self._seen == (cluster, broker) and self._rows:
+            return
+        self._seen = (cluster, broker)
+        self._settings = self._static.with_dynamic(cluster=cluster, broker=broker)
+        self._rows = {row.name: row for row in self._settings.describe(with_foreign=True)}
+
+
+__all__ = ["LiveConfigs"]
