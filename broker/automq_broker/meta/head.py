@@ -43,7 +43,8 @@ class Head:
 
     The state is the snapshot (which holds everything up to `snapshot_seq`), then the batches of `deltas` in order, then
     `inline`; batches at or below `snapshot_seq` are in the snapshot already. `renew_s` is the holder's promise: an idle
-    holder writes at least that often, so a candidate waits for a multiple of it.
+    holder writes at least that often, so a candidate waits for a multiple of it. A holder that ends in good order
+    leaves `is_released`: nobody has to wait then.
     """
 
     cluster_id: str
@@ -52,6 +53,7 @@ class Head:
     seq: int
     nonce: str
     renew_s: float
+    is_released: bool = False
     snapshot: str = NO_SNAPSHOT
     snapshot_seq: int = 0
     deltas: tuple[str, ...] = ()
@@ -76,11 +78,15 @@ class Outcome(Enum):
 
 def classify(read: Head, *, own: Head, base: Head | None) -> Outcome:
     """Judge a PUT of `own`, built on `base` (None: the head did not exist), by the head that was `read` back."""
-    if read.nonce == own.nonce:
+    if _mark(read) == _mark(own):
         return Outcome.APPLIED
-    if base is not None and read.nonce == base.nonce:
+    if base is not None and _mark(read) == _mark(base):
         return Outcome.NOT_YET
     return Outcome.OVERTAKEN
+
+
+def _mark(head: Head) -> tuple[int, int, str]:
+    return head.epoch, head.seq, head.nonce
 
 
 def build(head: Head) -> bytes:
@@ -97,6 +103,7 @@ def build(head: Head) -> bytes:
         "seq": head.seq,
         "nonce": head.nonce,
         "renew_s": head.renew_s,
+        "is_released": head.is_released,
         "snapshot": head.snapshot,
         "snapshot_seq": head.snapshot_seq,
         "deltas": list(head.deltas),
@@ -136,6 +143,7 @@ def _from_fields(fields: dict[str, Any], inline: bytes) -> Head:
         seq=int(fields["seq"]),
         nonce=str(fields["nonce"]),
         renew_s=float(fields["renew_s"]),
+        is_released=bool(fields["is_released"]),
         snapshot=str(fields["snapshot"]),
         snapshot_seq=int(fields["snapshot_seq"]),
         deltas=tuple(str(key) for key in fields["deltas"]),

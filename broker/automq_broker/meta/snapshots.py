@@ -56,13 +56,20 @@ def encode_snapshot(state: State) -> Iterator[bytes]:
 
 def decode_snapshot(data: bytes | memoryview, cluster_id: str) -> State:
     """The state that `encode_snapshot` wrote. Raises Corrupt, or Refused for a newer version."""
+    state = State(cluster_id)
+    for _ in restore(state, data):
+        pass
+    return state
+
+
+def restore(state: State, data: bytes | memoryview) -> Iterator[int]:
+    """Fill an empty `state` from a snapshot; yields the number of frames read so far, so that a loop can breathe."""
     reader = Reader(data)
     magic, version, _ = reader.unpack(_HEADER)
     if magic != MAGIC:
         raise Corrupt("this is no metadata snapshot")
     if version > VERSION:
         raise Refused(f"metadata snapshot version {version} was written by a newer release; this one reads {VERSION}")
-    state = State(cluster_id)
     count = 0
     while True:
         section, length, crc = reader.unpack(_FRAME)
@@ -73,11 +80,12 @@ def decode_snapshot(data: bytes | memoryview, cluster_id: str) -> State:
         if section == 0:
             if _COUNT.unpack(content)[0] != count or not reader.is_at_end:
                 raise Corrupt("a metadata snapshot lacks frames")
-            return state
+            return
         if section not in _RESTORE:
             raise Refused(f"metadata snapshot section {section} was written by a newer release")
         _RESTORE[section](state, Reader(content))
         count += 1
+        yield count
 
 
 def _frame(section: int, content: bytes) -> bytes:
@@ -314,4 +322,4 @@ def state_as_data(state: State) -> dict[str, object]:
     }
 
 
-__all__ = ["MAGIC", "VERSION", "decode_snapshot", "encode_snapshot", "state_as_data"]
+__all__ = ["MAGIC", "VERSION", "decode_snapshot", "encode_snapshot", "restore", "state_as_data"]
