@@ -1,5 +1,7 @@
 """The block cache: a strict budget, and scans that leave shared blocks alone."""
 
+import tracemalloc
+
 from automq_broker.cache.blocks import BLOCK_OVERHEAD_BYTES, BlockCache
 from automq_broker.kernel.ids import ObjectId
 from hypothesis import given, settings
@@ -93,6 +95,7 @@ def test_a_dropped_object_leaves_nothing_behind() -> None:
     assert cache.drop_object(OBJECT) == 4
     assert cache.drop_object(OBJECT) == 0
     assert cache.used_bytes == 4 * COST
+    assert cache.statistics().evictions == 0
     cache.check()
 
 
@@ -103,6 +106,29 @@ def test_a_replaced_block_is_counted_once() -> None:
     assert cache.get(OBJECT, 0, "b") == bytes(10)
     assert cache.used_bytes == 10 + BLOCK_OVERHEAD_BYTES
     cache.check()
+
+
+def test_a_third_reader_shrinks_the_share_of_everyone() -> None:
+    cache = BlockCache(12 * COST)
+    assert cache.fair_share_bytes == 6 * COST
+    for reader in "abc":
+        cache.put(OBJECT, ord(reader), block(0), reader)
+    assert cache.fair_share_bytes == 4 * COST
+    cache.get(OBJECT, ord("a"), "b")
+    assert cache.statistics().readers == 2, "a shared block belongs to nobody"
+
+
+def test_the_cost_counted_per_block_covers_what_the_interpreter_takes() -> None:
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        cache = BlockCache(1 << 30)
+        for i in range(20_000):
+            cache.put(ObjectId(10**9 + i // 20), 10**9 + i % 20, bytes(1000), "a")
+        taken = (tracemalloc.get_traced_memory()[0] - before) / 20_000 - 1000
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * BLOCK_OVERHEAD_BYTES <= taken <= BLOCK_OVERHEAD_BYTES
 
 
 STEP = st.tuples(

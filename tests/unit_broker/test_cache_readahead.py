@@ -57,6 +57,23 @@ def test_the_next_piece_is_fetched_early_when_half_of_the_window_is_used() -> No
     assert ahead.served(STREAM, "a", 6, 7, size_bytes=10, spare_bytes=PLENTY) is None, "that piece is on its way"
 
 
+def test_what_was_loaded_twice_counts_once() -> None:
+    ahead = ReadAhead(unit_bytes=100, window_bytes_max=1000)
+    ahead.missed(STREAM, "a", 0, PLENTY)
+    ahead.loaded(STREAM, "a", 10, 100)
+    ahead.loaded(STREAM, "a", 10, 100)
+    assert ahead.served(STREAM, "a", 0, 6, size_bytes=51, spare_bytes=PLENTY) == (10, 100)
+    assert (ahead.statistics().misses, ahead.statistics().prefetches) == (1, 1)
+
+
+def test_exactly_half_a_window_ahead_is_enough_and_all_read_is_no_prefetch() -> None:
+    ahead = ReadAhead(unit_bytes=100, window_bytes_max=1000)
+    ahead.missed(STREAM, "a", 0, PLENTY)
+    ahead.loaded(STREAM, "a", 10, 100)
+    assert ahead.served(STREAM, "a", 0, 5, size_bytes=50, spare_bytes=PLENTY) is None
+    assert ahead.served(STREAM, "a", 5, 10, size_bytes=50, spare_bytes=PLENTY) is None
+
+
 def test_nothing_is_fetched_early_when_the_cache_has_no_room() -> None:
     ahead = ReadAhead(unit_bytes=100, window_bytes_max=1000)
     ahead.missed(STREAM, "a", 0, PLENTY)

@@ -17,7 +17,7 @@ NO_LIMIT = 2**62
 
 
 def entry(base: int, lsn: int, *, size: int = 100, records: int = 1, has_bytes: bool = True) -> Entry:
-    start = lsn % 1000
+    start = lsn % 997
     segments = (SLAB[start : start + size],) if has_bytes else None
     return Entry(Offset(base), Offset(base + records - 1), Lsn(lsn), size, 1000 + lsn, records, segments)
 
@@ -46,6 +46,12 @@ def test_the_first_batch_comes_even_above_max_bytes() -> None:
     cache = filled(1 << 20, 5)
     assert offsets(cache.read(StreamId(0), 2, NO_LIMIT, 1)) == [2]
     assert offsets(cache.read(StreamId(0), 2, NO_LIMIT, 0)) == [2]
+
+
+def test_max_bytes_is_a_limit_that_may_be_reached() -> None:
+    cache = filled(1 << 20, 5)
+    assert offsets(cache.read(StreamId(0), 1, NO_LIMIT, 299)) == [1, 2]
+    assert offsets(cache.read(StreamId(0), 1, NO_LIMIT, 300)) == [1, 2, 3]
 
 
 def test_a_read_stops_below_the_limit_offset() -> None:
@@ -156,6 +162,7 @@ def test_recovered_batches_enter_without_bytes_and_may_not_follow_ones_with_byte
     cache.append(StreamId(0), entry(0, 0, has_bytes=False))
     cache.append(StreamId(0), entry(1, 100))
     assert offsets(cache.read(StreamId(0), 0, NO_LIMIT, 1 << 20)) == [0, 1]
+    cache.check()
     with pytest.raises(Bug, match="without bytes follows"):
         cache.append(StreamId(0), entry(2, 200, has_bytes=False))
 
@@ -177,11 +184,67 @@ def test_the_backlog_names_streams_by_their_oldest_batch() -> None:
     cache.mark_committed(StreamId(7), 1)
     assert [(b.stream_id, b.start_offset) for b in cache.uncommitted_streams()] == [(7, 1), (3, 0), (5, 0)]
     cache.mark_committed(StreamId(7), 2)
-    assert [b.stream_id for b in cache.uncommitted_streams()] == [3, 5]
+    cache.mark_committed(StreamId(3), 1)
+    assert [(b.stream_id, b.first_lsn) for b in cache.uncommitted_streams()] == [(5, 300), (3, 400)]
+    cache.append(StreamId(7), entry(2, 500))
+    assert [b.stream_id for b in cache.uncommitted_streams()] == [5, 3, 7]
     assert cache.uncommitted_bytes == 300
-    assert offsets(list(cache.uncommitted(StreamId(3)))) == [0, 1]
-    assert offsets(list(cache.uncommitted(StreamId(3), 1))) == [0]
+    assert offsets(list(cache.uncommitted(StreamId(3)))) == [1]
+    assert offsets(list(cache.uncommitted(StreamId(5), 1))) == [0]
+    assert offsets(list(cache.uncommitted(StreamId(5), 0))) == []
     assert list(cache.uncommitted(StreamId(99))) == []
+
+
+def test_what_is_not_committed_is_not_dropped_when_the_start_moves_above_it() -> None:
+    cache = filled(1 << 20, 5)
+    cache.mark_committed(StreamId(0), 2)
+    cache.drop_below(StreamId(0), 4)
+    assert cache.tail_start(StreamId(0)) == 2
+    assert offsets(list(cache.uncommitted(StreamId(0)))) == [2, 3, 4]
+    cache.mark_committed(StreamId(0), 5)
+    cache.drop_below(StreamId(0), 4)
+    assert cache.tail_start(StreamId(0)) == 4
+    cache.drop_below(StreamId(9), 4)
+    cache.mark_committed(StreamId(9), 4)
+    cache.forget(StreamId(9))
+
+
+def test_a_commit_beyond_the_tail_is_a_bug() -> None:
+    with pytest.raises(Bug, match="committed up to 6"):
+        filled(1 << 20, 5).mark_committed(StreamId(0), 6)
+
+
+def test_dropping_the_oldest_batches_gives_their_buffers_back_at_once() -> None:
+    cache = TailCache(1 << 30)
+    for i in range(10):
+        cache.append(StreamId(i % 2), entry(i // 2, 10**12 + i * 4096))
+    assert cache.used_bytes == 9 * 4096 + 100 + 10 * HOT_ENTRY_BYTES
+    cache.forget(StreamId(0))
+    assert cache.used_bytes == 8 * 4096 + 100 + 5 * HOT_ENTRY_BYTES
+    cache.mark_committed(StreamId(1), 3)
+    cache.drop_below(StreamId(1), 3)
+    assert cache.used_bytes == 2 * 4096 + 100 + 2 * HOT_ENTRY_BYTES
+    cache.forget(StreamId(1))
+    assert cache.used_bytes == 0
+
+
+def test_a_long_life_of_appends_commits_and_drops_keeps_its_order_small_and_right() -> None:
+    cache = TailCache(2_000 * (100 + HOT_ENTRY_BYTES))
+    ends = [0, 0, 0]
+    for i in range(12_000):
+        stream = (i * i) % 3 if i % 7 else 2
+        cache.append(StreamId(stream), entry(ends[stream], i * 100))
+        ends[stream] += 1
+        if i % 5 == 0 and stream != 2:
+            cache.mark_committed(StreamId(stream), ends[stream])
+            cache.drop_below(StreamId(stream), ends[stream] - 3)
+        if i % 3000 == 2999:
+            cache.forget(StreamId(0))
+            cache.check()
+    assert len(cache._order) < 5_000
+    hot = [e.lsn for s in range(3) for e in cache.read(StreamId(s), ends[s] - 1, NO_LIMIT, 1)]
+    assert all(lsn >= 1_190_000 for lsn in hot)
+    cache.check()
 
 
 def test_dropping_and_forgetting_do_not_leave_a_growing_order_behind() -> None:
@@ -190,7 +253,7 @@ def test_dropping_and_forgetting_do_not_leave_a_growing_order_behind() -> None:
         cache.append(StreamId(0), entry(i, i * 100))
         cache.mark_committed(StreamId(0), i + 1)
         cache.drop_below(StreamId(0), i)
-    assert len(cache._order) < 10_000
+    assert len(cache._order) < 2_500
     cache.check()
     cache.forget(StreamId(0))
     cache.append(StreamId(0), entry(7, 10_000_000))
@@ -253,7 +316,7 @@ def test_the_tail_cache_does_what_a_list_would_do_within_its_budget(
 ) -> None:
     cache, naive = TailCache(budget), NaiveTail()
     ends: dict[int, int] = {}
-    lsn = 0
+    lsn = 10**12
     for what, stream, a, b in steps:
         held = naive.streams.setdefault(stream, [])
         if what == "append":
@@ -267,8 +330,8 @@ def test_the_tail_cache_does_what_a_list_would_do_within_its_budget(
             cache.mark_committed(StreamId(stream), end)
             naive.committed[stream] = max(end, naive.committed.get(stream, 0))
         elif what == "drop" and held:
+            cache.drop_below(StreamId(stream), a)
             offset = min(a, naive.committed.get(stream, 0))
-            cache.drop_below(StreamId(stream), offset)
             naive.streams[stream] = [e for e in held if e.last_offset >= offset]
         elif what == "forget":
             cache.forget(StreamId(stream))

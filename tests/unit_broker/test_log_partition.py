@@ -171,27 +171,38 @@ def test_a_checkpoint_covers_batches_in_flight_and_says_so() -> None:
 
 
 SENT = st.lists(
-    st.tuples(st.integers(-1, 3), st.integers(0, 2), st.integers(0, 12), st.integers(1, 3), st.integers(0, 50)),
-    max_size=80,
+    st.tuples(st.integers(-1, 2), st.sampled_from("nnnnnnrgf"), st.integers(1, 3), st.integers(0, 50)), max_size=80
 )
+"""Producer, what it sends (its next batch, a retry, a gap, the first of a new epoch), records, ms since the last."""
+
+
+def next_of(log: PartitionLog, producer: int, what: str, records: int) -> BatchHeader:
+    if producer < 0:
+        return plain(records)
+    epoch, last = next(
+        ((r.producer_epoch, r.last_sequence) for r in log.producers.active() if r[0] == producer), (0, -1)
+    )
+    if what == "f":
+        return idempotent(producer, 0, records, epoch + 1)
+    step = {"n": 1, "r": 1 - records, "g": 2}[what]
+    return idempotent(producer, max(last + step, 0), records, epoch)
 
 
 @settings(max_examples=150, deadline=None)
 @given(sent=SENT, cut=st.integers(0, 40), is_late=st.booleans(), log_append_time=st.booleans())
 def test_a_checkpoint_and_the_batches_after_it_give_back_the_live_state(
-    sent: list[tuple[int, int, int, int, int]], cut: int, is_late: bool, log_append_time: bool
+    sent: list[tuple[int, str, int, int]], cut: int, is_late: bool, log_append_time: bool
 ) -> None:
     timestamp_type = "LogAppendTime" if log_append_time else "CreateTime"
     live = new_log(timestamp_type=timestamp_type)
     kept: list[tuple[BatchHeader, int]] = []
     checkpoint = live.checkpoint()
     now = NOW
-    for number, (producer, epoch, sequence, records, step) in enumerate(sent):
+    for number, (producer, what, records, step) in enumerate(sent):
         if number == cut:
             checkpoint = live.checkpoint()
         now += step
-        header = plain(records) if producer < 0 else idempotent(producer, sequence, records, epoch)
-        header = header._replace(max_timestamp=NOW - step)
+        header = next_of(live, producer, what, records)._replace(max_timestamp=NOW - step)
         try:
             answer = prepare(live, header, now)
         except ClientFault:

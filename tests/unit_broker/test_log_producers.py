@@ -123,11 +123,7 @@ def test_producers_do_not_disturb_each_other() -> None:
     sender = Sender()
     assert sender.send(idempotent(1, 0)) == sender.send(idempotent(2, 100)) == "ok"
     assert sender.send(idempotent(1, 1)) == sender.send(idempotent(2, 101)) == "ok"
-    rows = sender.states.active()
-    assert [(row.producer_id, row.last_sequence, row.current_txn_start_offset) for row in rows] == [
-        (1, 1, -1),
-        (2, 101, -1),
-    ]
+    assert sender.states.active() == [(1, 0, 1, 1_000_000, -1, -1), (2, 0, 101, 1_000_000, -1, -1)]
 
 
 def test_a_silent_producer_is_forgotten_after_the_expiration_time_whatever_its_timestamps_say() -> None:
@@ -148,6 +144,44 @@ def test_the_table_is_bounded_and_the_longest_silent_go_first() -> None:
     assert len(sender.states) <= 32
     assert {row.producer_id for row in sender.states.active()} >= {0, 99, 98}
     assert sender.states.evicted == 101 - len(sender.states) - 1
+
+
+def test_a_checkpoint_with_more_producers_than_allowed_keeps_the_most_recent() -> None:
+    older = Sender()
+    for producer in range(50):
+        older.send(idempotent(producer, 0), now_ms=producer)
+    states = ProducerStates(expiration_ms=10**6, producers_max=32, is_complete=False)
+    states.restore(older.states.snapshot(50), 50)
+    assert [row.producer_id for row in states.active()] == list(range(20, 50))
+    assert states.evicted == 20
+    states.check_invariants()
+
+
+def test_every_change_of_the_state_is_counted_and_a_judgement_is_none() -> None:
+    sender = Sender(producers_max=3)
+    seen = [sender.states.changes]
+    sender.send(idempotent(1, 0), now_ms=0)
+    seen.append(sender.states.changes)
+    sender.states.check(idempotent(1, 0))
+    sender.states.expire(5)
+    assert sender.states.changes == seen[-1]
+    sender.states.restore(Sender().states.snapshot(0), 0)
+    seen.append(sender.states.changes)
+    sender.states.expire(10**6)
+    seen.append(sender.states.changes)
+    assert seen == sorted(set(seen))
+
+
+def test_a_window_is_joined_from_checkpoint_and_log_without_a_seam() -> None:
+    whole, older = Sender(), Sender()
+    late = ProducerStates(expiration_ms=1000, producers_max=10, is_complete=False)
+    for i in range(7):
+        for sender in (whole, older)[: 2 if i < 4 else 1]:
+            assert sender.send(idempotent(1, i * 2, 2)) == "ok"
+        if i >= 4:
+            late.update(idempotent(1, i * 2, 2), i * 2 + 1, 1_000_000, NOW)
+    late.restore(older.states.snapshot(8), 8)
+    assert late.snapshot(14) == whole.states.snapshot(14)
 
 
 def test_nothing_is_judged_before_the_older_state_is_there() -> None:

@@ -26,7 +26,7 @@ HOT_ENTRY_BYTES: Final = 520
 """Counted per batch with bytes: the entry, its integers, its tuple, one view and its places in list and order.
 Measured with tracemalloc: 501 bytes on CPython 3.11, x86-64. A further view (a batch that spans WAL blocks) is not
 counted: it comes with a large batch, or once per group."""
-STALE_SLACK: Final = 4096
+STALE_SLACK: Final = 1024
 """The eviction order is rebuilt when more than this many, and half of its tokens, stand for dropped batches."""
 
 
@@ -193,22 +193,24 @@ class TailCache:
         stream = self._streams.get(stream_id)
         if stream is None or end_offset <= stream.committed_end:
             return
+        if end_offset > stream.end:
+            raise Bug(f"stream {stream_id}: committed up to {end_offset}, the tail ends at {stream.end}")
         self._settle_uncommitted(stream, end_offset)
         if stream.cold:
             self._drop_cold(stream, stream.cold.position(stream.committed_end))
         self._forget_if_empty(stream)
 
     def drop_below(self, stream_id: StreamId, offset: int) -> None:
-        """Forget the batches that end below `offset`: the partition's start moved above them."""
+        """The partition's start moved to `offset`: forget the committed batches that end below it.
+
+        Un-committed ones stay although nobody may read them any more: the ranges of a stream in the bucket have no
+        holes, so they must still be uploaded; they go when they are committed and the budget wants it.
+        """
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        if offset > stream.committed_end:
-            self._settle_uncommitted(stream, offset)
-        if stream.cold:
-            self._drop_cold(stream, stream.cold.position(offset))
         if not stream.cold:
-            self._drop_hot(stream, stream.position(offset) - stream.head)
+            self._drop_hot(stream, stream.position(min(offset, stream.committed_end)) - stream.head)
         self._forget_if_empty(stream)
 
     def forget(self, stream_id: StreamId) -> None:
@@ -310,8 +312,6 @@ class TailCache:
 
     def _drop_hot(self, stream: TailStream, count: int) -> None:
         """Drop the first hot entries; their tokens stay in the order as stale ones."""
-        if not count:
-            return
         for _ in range(count):
             self._segment_bytes -= stream.take_hot().size_bytes
         stream.stale += count

@@ -24,9 +24,9 @@ class BatchSeen(NamedTuple):
 class Producer:
     """One producer's epoch and its window of batches.
 
-    COST: 310 to 470 bytes, measured. The window is one array of 64-bit integers (last sequence, offset delta, last offset,
-    timestamp per batch, oldest first), since five tuples of five integers would be four times as large, and a busy
-    producer has an entry in every partition that it writes to.
+    COST: 310 to 470 bytes, measured. The window is one array of 64-bit integers (last sequence, offset delta, last
+    offset, timestamp per batch, oldest first), since five tuples of five integers would be four times as large, and a
+    busy producer has an entry in every partition that it writes to.
     """
 
     __slots__ = ("active_ms", "epoch", "last_sequence", "window")
