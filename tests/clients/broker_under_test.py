@@ -46,16 +46,23 @@ class BrokerUnderTest:
 
 
 @contextmanager
+def running_kafka(directory: Path) -> Iterator[BrokerUnderTest]:
+    """Real Kafka with the same settings, to compare with."""
+    peer = KafkaPeer(directory / "kafka", settings=SETTINGS, heap="512m")
+    peer.start()
+    try:
+        yield BrokerUnderTest(kind="kafka", bootstrap=peer.bootstrap)
+    finally:
+        peer.stop()
+
+
+@contextmanager
 def running(directory: Path) -> Iterator[BrokerUnderTest]:
     """Start what the environment asks for below `directory`, and end it afterwards."""
     wanted = os.environ.get("AUTOMQ_TEST_BROKER", "automq")
     if wanted == "kafka":
-        peer = KafkaPeer(directory / "kafka", settings=SETTINGS, heap="512m")
-        peer.start()
-        try:
-            yield BrokerUnderTest(kind="kafka", bootstrap=peer.bootstrap)
-        finally:
-            peer.stop()
+        with running_kafka(directory) as peer:
+            yield peer
     elif wanted == "automq":
         broker = BrokerProcess(directory / "automq", settings=SETTINGS)
         broker.start()

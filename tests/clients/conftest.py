@@ -4,14 +4,22 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from clients.broker_under_test import BrokerUnderTest, running
-from clients.tooling import MISSING
+from clients.broker_under_test import BrokerUnderTest, running, running_kafka
+from clients.tooling import MISSING, require_kafka_jars
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerUnderTest]:
     """One broker for the whole session; suites keep apart by fresh topic and group names."""
     with running(tmp_path_factory.mktemp("broker")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kafka_peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerUnderTest]:
+    """Real Kafka 4.3, to compare with; skips (fails when CI=true) without a JDK and Maven."""
+    require_kafka_jars()
+    with running_kafka(tmp_path_factory.mktemp("peer")) as started:
         yield started
 
 

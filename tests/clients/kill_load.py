@@ -10,9 +10,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, Message, Producer
-
 from clients.confluent import read_partition
+from confluent_kafka import KafkaError, Message, Producer
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-
 from clients.confluent import create_topic, read_partition
 from clients.tooling import require_kafka_jars, run
 from twins import kafka_peer

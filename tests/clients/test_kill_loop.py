@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from clients.broker_under_test import SETTINGS
 from clients.confluent import create_topic
 from clients.kill_load import Load, compare_with_log
