@@ -154,8 +154,7 @@ class ColdReader:
     async def _load_index(self, row: ObjectRow) -> dict[StreamId, StreamEntries]:
         async with self._lane:
             data = await self._store.get(keys.data_key(row.object_id), row.index_position, row.size)
-        trailer = objects.read_trailer(data)
-        decoded = objects.decode_index(memoryview(data)[: trailer.index_length])
+        decoded = objects.decode_index(data)
         index: dict[StreamId, StreamEntries] = {}
         for entry in decoded.entries:
             index.setdefault(entry.stream_id, []).append(entry)

@@ -4,6 +4,7 @@ One step of the loop reads (start, high watermark) together, so an answer is a c
 watermark is durable; nothing above it is ever returned.
 """
 
+import logging
 from dataclasses import dataclass
 
 from automq_broker.cache.tail import Entry, TailCache
@@ -16,6 +17,8 @@ from automq_broker.ports import NotFound, WalDevice
 from automq_broker.wal.writer import WalWriter
 from automq_broker.wire import records
 from automq_broker.wire.codes import ErrorCode
+
+log = logging.getLogger("automq.read")
 
 _RESOLVE_TRIES = 5
 """A 404 or an overwritten ring position means that the metadata moved on; each try resolves afresh."""
@@ -46,6 +49,7 @@ class Reader:
         self._device = device
         self.tail_bytes_total = 0
         self.ring_bytes_total = 0
+        self.storage_errors_total = 0
 
     def read_now(self, partition: Partition, offset: Offset, max_bytes: int) -> ReadAnswer | None:
         """The answer from memory, or None when the ring or the bucket is needed.
@@ -93,7 +97,12 @@ class Reader:
                 trouble = error
                 continue
             return ReadAnswer(segments, size, partition.log.high_watermark, partition.log.start_offset)
-        raise ClientFault(ErrorCode.KAFKA_STORAGE_ERROR, f"{partition.topic}-{partition.index}@{offset}: {trouble}")
+        self.storage_errors_total += 1
+        log.error(
+            "stored data cannot be read",
+            extra={"topic": partition.topic, "partition": partition.index, "offset": offset, "reason": str(trouble)},
+        )
+        raise ClientFault(ErrorCode.KAFKA_STORAGE_ERROR, str(trouble))
 
     async def batch_from_ring(self, entry: Entry) -> memoryview:
         """One batch that is still in the ring; raises Corrupt if it was overwritten meanwhile."""

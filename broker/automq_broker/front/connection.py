@@ -29,14 +29,20 @@ if TYPE_CHECKING:
     from automq_broker.front.shared import Shared
 
 
-_SMALL_ANSWER_BYTES = 4096
-"""Answers up to here are not followed one by one: what one read of requests can cause is bounded without that."""
+_JOINED_BYTES_MAX = 16 * 1024
+"""Answers up to here together are copied into one piece, which costs less than handing over the pieces."""
+
+_TOGETHER_BYTES_MAX = 256 * 1024
+"""More than this does not wait for the end of the turn."""
 
 
 class Connection(Receiver):
     """Protocol of one socket. Made by Server; all state is per connection, everything common is in `Shared`."""
 
-    __slots__ = ("_answered_bytes", "_exclusive", "_reason", "_slots", "bytes_out", "client_id", "requests")
+    __slots__ = (
+        "_answered_bytes", "_exclusive", "_is_dirty", "_out", "_out_bytes", "_reason", "_slots",
+        "bytes_out", "client_id", "requests",
+    )  # fmt: skip
 
     def __init__(self, shared: "Shared", view: ConnectionView) -> None:
         super().__init__(shared, view)
@@ -47,6 +53,10 @@ class Connection(Receiver):
         # Requests without a sent answer, oldest first; bytes of answers that wait for an older one.
         self._slots: deque[Slot] = deque()
         self._answered_bytes = 0
+        # Answers not handed to the socket yet: those of one turn of the loop leave in one call.
+        self._out: list[Buffer] = []
+        self._out_bytes = 0
+        self._is_dirty = False
         # The request of a one-at-a-time API whose answer has not left yet.
         self._exclusive: Slot | None = None
 
@@ -67,6 +77,7 @@ class Connection(Receiver):
         self.view.is_closed = True
         self._transport = self.view.transport = None
         self._drop_input()
+        self._out, self._out_bytes = [], 0
         slots, self._slots, self._exclusive = self._slots, deque(), None
         for slot in slots:
             slot.abandon()
@@ -97,6 +108,7 @@ class Connection(Receiver):
     def close(self, reason: str) -> None:
         """Send what was written, then close; further answers are dropped."""
         if self._closing_at is None and self._transport is not None:
+            self.flush()
             self._reason = reason
             self._closing_at = self._shared.monotonic()
             self._drop_input()
@@ -224,16 +236,33 @@ class Connection(Receiver):
         size = 0
         if segments:
             size = sum(map(len, segments))
-            transport = self._transport
-            if transport is not None and self._closing_at is None:
+            if self._closing_at is None:
                 self.bytes_out += size
-                if len(segments) == 1:
-                    transport.write(segments[0])
-                else:
-                    transport.writelines(segments)
-                if size > _SMALL_ANSWER_BYTES:
-                    self._look_at_unsent(transport)
+                self._out += segments
+                self._out_bytes += size
+                if self._out_bytes > _TOGETHER_BYTES_MAX:
+                    self.flush()
+                elif not self._is_taking and not self._is_dirty:
+                    self._is_dirty = True
+                    self._shared.flush_soon(self)
         self._shared.answered(self, slot, size)
+
+    def flush(self) -> None:
+        """Hand the collected answers to the socket: small ones as one piece, large ones without joining."""
+        self._is_dirty = False
+        out, size = self._out, self._out_bytes
+        transport = self._transport
+        if not out or transport is None:
+            return
+        self._out, self._out_bytes = [], 0
+        if len(out) == 1:
+            transport.write(out[0])
+        elif size <= _JOINED_BYTES_MAX:
+            transport.write(b"".join(out))
+        else:
+            transport.writelines(out)
+        if size > _JOINED_BYTES_MAX:
+            self._look_at_unsent(transport)
 
     def _go_on(self) -> None:
         """Lift the reasons to stop that no longer hold, and read on."""
@@ -252,7 +281,7 @@ class Connection(Receiver):
             self._advance()
 
     def _look_at_unsent(self, transport: asyncio.Transport) -> None:
-        unsent = self._answered_bytes + transport.get_write_buffer_size()
+        unsent = self._answered_bytes + self._out_bytes + transport.get_write_buffer_size()
         if unsent <= self._shared.limits.unsent_bytes:
             self._block &= ~Block.UNSENT
             if self._exclusive is not None and self._exclusive.segments is not None:

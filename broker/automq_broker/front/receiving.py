@@ -136,6 +136,10 @@ class Receiver(asyncio.BufferedProtocol):
         """Send what was written, then close."""
         raise NotImplementedError
 
+    def flush(self) -> None:
+        """Hand the collected answers to the socket."""
+        raise NotImplementedError
+
     def _advance(self, received: memoryview | None = None) -> None:
         """Hand on what may be: `received`, a view of the slab given only if nothing waits, else what waits."""
         if self._is_taking or self._closing_at is not None:
@@ -152,6 +156,7 @@ class Receiver(asyncio.BufferedProtocol):
             raise
         finally:
             self._is_taking = False
+        self.flush()
         if self._is_paused and not self._block and self._closing_at is None and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()

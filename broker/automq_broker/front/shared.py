@@ -1,5 +1,6 @@
 """What all connections of a server have in common. Nothing of it belongs to one connection."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,6 +61,7 @@ class Shared:
         self.registry = registry
         self.budget = Budget(limits.in_flight_bytes)
         self.buffers = Buffers()
+        self._dirty: list[Connection] = []
 
     def answered(self, connection: "Connection", slot: "Slot", size: int) -> None:
         """Count an answer of `size` bytes that was handed to the socket, and give its request's memory back."""
@@ -71,6 +73,17 @@ class Shared:
         if 0 < slow < latency and header.api_key not in self.limits.waiting:
             self._log_slow(connection, slot, latency, size)
         slot.release()
+
+    def flush_soon(self, connection: "Connection") -> None:
+        """Let the connection send its answers once this turn of the loop is over: a durable group answers many."""
+        self._dirty.append(connection)
+        if len(self._dirty) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
 
     def _log_slow(self, connection: "Connection", slot: "Slot", latency: float, size: int) -> None:
         header, view = slot.header, connection.view

@@ -1,18 +1,19 @@
 """Rebuild the metadata's streams from nothing but the objects' own indexes.
 
-Blocks compete for offsets. The higher stream epoch wins, because an owner that was fenced may have left an upload whose
-offsets its successor gave to other records; within an epoch the higher object id wins, because compaction writes the
-same records again under a later id. A block wins whole or not at all: cutting one would cut record batches.
+Blocks compete for offsets. Against one of a higher stream epoch a block loses, because an owner that was fenced may
+have left an upload whose offsets its successor gave to other records. Within an epoch all copies of an offset are equal
+(uploads, compacted objects and their replaced inputs), and the blocks are chosen that leave the fewest offsets out. A
+block is taken whole or not at all: cutting one would cut record batches.
 
 Objects cannot tell what only the metadata knew: configs, ACLs and credentials, group and transaction settings, trims
-(trimmed records that still lie in an object come back), and topics deleted within the grace period (they come back too).
+(trimmed records that still lie in an object come back), and topics deleted within the grace period (so do they).
 """
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from uuid import UUID
 
 from automq_broker.kernel.ids import ObjectId, Offset, StreamEpoch, StreamId
@@ -137,6 +138,19 @@ class _Slice:
     piece: SliceIndex
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block and where it comes from: `place` is its place among its slice's entries."""
+
+    owner: _Slice
+    entry: IndexEntry
+    place: int
+
+    @property
+    def end(self) -> int:
+        return self.entry.last_offset + 1
+
+
 def _slices_by_stream(objects: Iterable[ObjectIndex]) -> list[list[_Slice]]:
     by_stream: dict[StreamId, list[_Slice]] = defaultdict(list)
     for index in objects:
@@ -145,23 +159,9 @@ def _slices_by_stream(objects: Iterable[ObjectIndex]) -> list[list[_Slice]]:
     return [by_stream[stream_id] for stream_id in sorted(by_stream)]
 
 
-def _rebuild_stream(slices: list[_Slice]) -> RescuedStream:
-    slices.sort(key=lambda one: (one.piece.stream_epoch, one.object_id), reverse=True)
-    taken: list[tuple[int, int]] = []  # (first, last) of blocks that won, in offset order, disjoint
-    ranges: list[RescuedRange] = []
-    for one in slices:
-        run: list[IndexEntry] = []
-        for entry in one.piece.entries:
-            if _is_free(taken, entry.first_offset, entry.last_offset):
-                insort(taken, (entry.first_offset, entry.last_offset))
-                run.append(entry)
-            elif run:
-                ranges.append(_range_of(one, run))
-                run = []
-        if run:
-            ranges.append(_range_of(one, run))
-    ranges.sort(key=lambda piece: piece.start)
-    newest = slices[0].piece
+def _rebuild_stream(slices: Sequence[_Slice]) -> RescuedStream:
+    newest = max(slices, key=lambda one: (one.piece.stream_epoch, one.object_id)).piece
+    ranges = _ranges_of(_fullest_chain(_without_outdated(slices)))
     return RescuedStream(
         stream_id=newest.stream_id,
         topic_id=newest.topic_id,
@@ -173,9 +173,68 @@ def _rebuild_stream(slices: list[_Slice]) -> RescuedStream:
     )
 
 
-def _is_free(taken: Sequence[tuple[int, int]], first: int, last: int) -> bool:
-    place = bisect_right(taken, (first, last))
-    return not (place and taken[place - 1][1] >= first) and not (place < len(taken) and taken[place][0] <= last)
+def _without_outdated(slices: Iterable[_Slice]) -> list[_Block]:
+    """Blocks that share no offset with one of a higher epoch."""
+    kept: list[_Block] = []
+    newer: list[tuple[int, int]] = []  # [start, end) of all slices of higher epochs, joined and sorted
+    ordered = sorted(slices, key=lambda one: one.piece.stream_epoch, reverse=True)
+    for _, group in groupby(ordered, key=lambda one: one.piece.stream_epoch):
+        blocks = [_Block(owner, entry, place) for owner in group for place, entry in enumerate(owner.piece.entries)]
+        kept.extend(block for block in blocks if _is_free(newer, block.entry.first_offset, block.end))
+        newer = _joined([*newer, *((block.entry.first_offset, block.end) for block in blocks)])
+    return kept
+
+
+def _is_free(spans: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    place = bisect_left(spans, end, key=lambda span: span[0])
+    return place == 0 or spans[place - 1][1] <= start
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _fullest_chain(blocks: list[_Block]) -> list[_Block]:
+    """Disjoint blocks, in offset order, that cover most offsets (weighted interval scheduling).
+
+    Among equals the later object is preferred, which keeps the blocks of one object together.
+    """
+    blocks.sort(key=lambda block: (block.end, block.owner.object_id))
+    ends = [block.end for block in blocks]
+    covered = [0]  # covered[n]: the most offsets that the first n blocks can cover
+    for block in blocks:
+        before = bisect_right(ends, block.entry.first_offset)
+        covered.append(max(covered[-1], covered[before] + block.end - block.entry.first_offset))
+    chain: list[_Block] = []
+    left = len(blocks)
+    while left:
+        block = blocks[left - 1]
+        before = bisect_right(ends, block.entry.first_offset)
+        if covered[before] + block.end - block.entry.first_offset == covered[left]:
+            chain.append(block)
+            left = before
+        else:
+            left -= 1
+    chain.reverse()
+    return chain
+
+
+def _ranges_of(chain: Iterable[_Block]) -> list[RescuedRange]:
+    """Neighbouring blocks of one slice as one range."""
+    runs: list[list[_Block]] = []
+    for block in chain:
+        last = runs[-1][-1] if runs else None
+        if last is not None and last.owner is block.owner and last.place + 1 == block.place:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return [_range_of(run[0].owner, [block.entry for block in run]) for run in runs]
 
 
 def _range_of(one: _Slice, run: Sequence[IndexEntry]) -> RescuedRange:
