@@ -120,6 +120,15 @@ class Workers(Protocol):
 
 
 __all__ = [
-    "Bucket", "BucketDenied", "BucketUnavailable", "Buffer", "Clock", "NotFound", "ObjectStat", "PreconditionFailed",
-    "WalDevice", "WalWriteFailed", "Workers",
+    "Bucket",
+    "BucketDenied",
+    "BucketUnavailable",
+    "Buffer",
+    "Clock",
+    "NotFound",
+    "ObjectStat",
+    "PreconditionFailed",
+    "WalDevice",
+    "WalWriteFailed",
+    "Workers",
 ]

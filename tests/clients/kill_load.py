@@ -5,6 +5,7 @@ Every value is a running number, so after any number of crashes the log must hol
 no number twice.
 """
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -91,7 +92,7 @@ def compare_with_log(load: Load) -> str:
     for partition in range(load.partitions):
         messages = read_partition(load.bootstrap, load.topic, partition, timeout_s=120)
         numbers = [int((message.value() or b"").rstrip(b".")) for message in messages]
-        disorder += [f"{a} before {b} in {partition}" for a, b in zip(numbers, numbers[1:], strict=False) if a >= b]
+        disorder += [f"{a} before {b} in {partition}" for a, b in itertools.pairwise(numbers) if a >= b]
         found.update(numbers)
     missing = sorted(load.acked - found.keys())
     doubled = sorted(number for number, times in found.items() if times > 1)

@@ -97,8 +97,8 @@ def test_a_request_in_single_bytes_arrives(run: Run) -> None:
     async def scenario() -> None:
         async with front(answer_versions) as f:
             client = await f.client()
-            from automq_broker.wire.frames import encode_request
             from automq_broker.wire.apis.k18_api_versions import ApiVersionsRequest
+            from automq_broker.wire.frames import encode_request
 
             frame = encode_request(18, 0, 7, "c", ApiVersionsRequest())
             for byte in frame + frame:
@@ -390,7 +390,9 @@ def test_answers_for_a_dead_connection_are_swallowed_and_its_memory_comes_back(r
             for _ in range(3):
                 client.send(0, 9, _produce(1000))
             await f.until(lambda: len(gate.asked) == 3)
-            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             client.writer.transport.abort()
             # Some answers come before the loss is noticed, some after.
             gate.futures[0].set_result(ProduceResponse())

@@ -3,11 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from twins.memory_wal import MemoryWal
-from twins.wal_driver import (
-    allocate, batch, bodies, drive, flush, formatted, fresh_writer, header, scan, store, submit,
-)  # fmt: skip
-
 from automq_broker.kernel.errors import Corrupt
 from automq_broker.kernel.ids import Lsn, Offset, StreamId
 from automq_broker.wal.damage import DamagedRange, WalDamaged
@@ -15,6 +10,20 @@ from automq_broker.wal.format import BLOCK_HEADER_BYTES, RING_POSITION, RecordKi
 from automq_broker.wal.recovery import read_superblocks
 from automq_broker.wal.superblock import claimed
 from automq_broker.wal.writer import WalWriter
+from twins.memory_wal import MemoryWal
+from twins.wal_driver import (
+    allocate,
+    batch,
+    bodies,
+    drive,
+    flush,
+    formatted,
+    fresh_writer,
+    header,
+    scan,
+    store,
+    submit,
+)  # fmt: skip
 
 MIB = 1 << 20
 
@@ -70,7 +79,7 @@ def test_a_write_torn_at_any_sector_loses_only_what_was_not_acked(sectors):
     assert offsets(records) in ([(1, 0)], [(1, 0), (1, 1)])
     assert len(records) == (2 if sectors * 512 >= BLOCK_HEADER_BYTES + 48 + 11_000 else 1)
     assert recovered.end_lsn == (len(write.data) + 4096 if len(records) == 2 else 4096)
-    assert (recovered.torn is not None) == (0 < sectors and len(records) == 1)
+    assert (recovered.torn is not None) == (sectors > 0 and len(records) == 1)
 
 
 @pytest.mark.parametrize("sector", range(24))

@@ -4,7 +4,6 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-
 from automq_broker.kernel.errors import Bug, Corrupt, Refused
 from automq_broker.kernel.ids import Lsn, NodeId
 from automq_broker.wal import superblock as superblocks
@@ -100,7 +99,10 @@ def test_a_new_format_wins_over_what_it_replaces():
 @pytest.mark.parametrize(
     ("who", "message"),
     [
-        ({"cluster_id": "other", "node_id": NodeId(3)}, "belongs to cluster MkU3OEVBNTcwNTJENDM2Qg, this is cluster other"),
+        (
+            {"cluster_id": "other", "node_id": NodeId(3)},
+            "belongs to cluster MkU3OEVBNTcwNTJENDM2Qg, this is cluster other",
+        ),
         ({"cluster_id": "MkU3OEVBNTcwNTJENDM2Qg", "node_id": NodeId(4)}, "belongs to node 3, this is node 4"),
         (
             {"cluster_id": "MkU3OEVBNTcwNTJENDM2Qg", "node_id": NodeId(3), "volume_uuid": UUID(int=78)},

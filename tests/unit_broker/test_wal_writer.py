@@ -1,15 +1,14 @@
 """wal/writer.py: where records go, what a cut hands out, what counts as durable, proven, free."""
 
 import pytest
-from twins.memory_wal import MemoryWal
-from twins.wal_driver import allocate, batch, bodies, flush, formatted, fresh_writer, header, scan, submit
-
 from automq_broker.kernel.errors import Bug, Corrupt, Retry
 from automq_broker.kernel.ids import Lsn
 from automq_broker.wal.format import BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, RecordKind, decode_block_header
 from automq_broker.wal.ring import Ring
 from automq_broker.wal.superblock import claimed
 from automq_broker.wal.writer import WalWriter
+from twins.memory_wal import MemoryWal
+from twins.wal_driver import allocate, batch, bodies, flush, formatted, fresh_writer, header, scan, submit
 
 MIB = 1 << 20
 

@@ -23,9 +23,7 @@ from automq_broker.wire.frames import RequestHeader
 Serve = Callable[[RequestHeader, Any, ConnectionView], Any]
 
 
-def build_coordinators(
-    settings: Settings, running: Running, clock: Clock, supervisor: Supervisor
-) -> GroupCoordinators:
+def build_coordinators(settings: Settings, running: Running, clock: Clock, supervisor: Supervisor) -> GroupCoordinators:
     """Group coordinators that follow the open partitions of `__consumer_offsets`."""
     groups = settings.groups
     control = running.control

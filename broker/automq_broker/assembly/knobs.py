@@ -25,9 +25,7 @@ def engine_knobs(settings: Settings) -> EngineKnobs:
 
 def budgets(settings: Settings) -> Budgets:
     """Memory of the caches."""
-    return Budgets(
-        tail_cache_bytes=settings.cache.wal_cache_size, block_cache_bytes=settings.cache.block_cache_size
-    )
+    return Budgets(tail_cache_bytes=settings.cache.wal_cache_size, block_cache_bytes=settings.cache.block_cache_size)
 
 
 def desk_settings(settings: Settings) -> DeskSettings:

@@ -29,9 +29,7 @@ def handle(request: ApiVersionsRequest, context: RequestContext) -> ApiVersionsR
 
 def unsupported(advertised: dict[int, tuple[int, int]]) -> ApiVersionsResponse:
     """The v0 answer to an ApiVersions request of a version that is not served."""
-    return ApiVersionsResponse(
-        error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[_row(API_KEY, *advertised[API_KEY])]
-    )
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[_row(API_KEY, *advertised[API_KEY])])
 
 
 def _row(key: int, min_version: int, max_version: int) -> ApiVersion:

@@ -34,7 +34,11 @@ def _inherited_retention(config: TopicConfig, broker: BrokerConfigs) -> tuple[st
     """Milliseconds win over minutes, minutes over hours."""
     for name in _RETENTION_SYNONYMS:
         row = broker.row(name)
-        if row is not None and row.value is not None and (name not in _MS_PER or row.source is not ConfigSource.DEFAULT):
+        if (
+            row is not None
+            and row.value is not None
+            and (name not in _MS_PER or row.source is not ConfigSource.DEFAULT)
+        ):
             value = int(row.value)
             return str(value if value < 0 else value * _MS_PER.get(name, 1)), row.source
     return config.default, ConfigSource.DEFAULT

@@ -46,9 +46,7 @@ async def _delete(
         row.name, row.topic_id = topic.name, topic.topic_id
         if not context.desk.settings.delete_topic_enable:
             raise ClientFault(ErrorCode.TOPIC_DELETION_DISABLED)
-        await context.desk.control.submit(
-            DeleteTopic(topic_id=topic.topic_id, now_ms=context.desk.clock.now_ms())
-        )
+        await context.desk.control.submit(DeleteTopic(topic_id=topic.topic_id, now_ms=context.desk.clock.now_ms()))
     except ClientFault as fault:
         row.error_code = fault.code
         row.error_message = fault.message or None

@@ -69,8 +69,8 @@ def handle(request: FetchRequest, context: RequestContext) -> Any:
     response = FetchResponse()
     asks = _resolve(request, response, context)
     budget = _budget(request, context)
-    is_complete = all([_read_now(ask, budget, context) for ask in asks])
-    if is_complete and _is_enough(request, asks, budget):
+    is_complete = [_read_now(ask, budget, context) for ask in asks]
+    if all(is_complete) and _is_enough(request, asks, budget):
         return response
     return _wait_and_read(request, response, asks, context)
 
@@ -82,7 +82,8 @@ async def _wait_and_read(
     deadline = loop.time() + min(max(request.max_wait_ms, 0), context.desk.settings.fetch_max_wait_ms) / 1000
     while True:
         budget = _budget(request, context)
-        if not all([_read_now(ask, budget, context) for ask in asks]):
+        is_complete = [_read_now(ask, budget, context) for ask in asks]
+        if not all(is_complete):
             budget = await _read_all(request, asks, context)
         if _is_enough(request, asks, budget) or loop.time() >= deadline:
             return response
@@ -107,7 +108,7 @@ async def _read_all(request: FetchRequest, asks: list[_Ask], context: RequestCon
         try:
             answer = await context.desk.engine.read(ask.partition, ask.want.fetch_offset, limit, reader)
         except ClientFault as fault:
-            _refuse(ask, fault, context)
+            _refuse(ask, fault)
         else:
             _fill(ask, answer, budget, limit)
     return budget
@@ -144,7 +145,7 @@ def _resolve(request: FetchRequest, response: FetchResponse, context: RequestCon
                 epochs.check_current_epoch(want.current_leader_epoch, partition.log.leader_epoch)
                 ask.partition = partition
             except ClientFault as fault:
-                _refuse(ask, fault, context)
+                _refuse(ask, fault)
                 _point_to_leader(ask, topic, response, context)
     return asks
 
@@ -161,7 +162,7 @@ def _read_now(ask: _Ask, budget: _Budget, context: RequestContext) -> bool:
     if ask.partition is None:
         return True
     if not ask.partition.is_open:
-        _refuse(ask, ClientFault(ErrorCode.NOT_LEADER_OR_FOLLOWER), context)
+        _refuse(ask, ClientFault(ErrorCode.NOT_LEADER_OR_FOLLOWER))
         return True
     limit = budget.limit(ask.want.partition_max_bytes)
     try:
@@ -169,7 +170,7 @@ def _read_now(ask: _Ask, budget: _Budget, context: RequestContext) -> bool:
             return True
         answer = context.desk.engine.read_now(ask.partition, ask.want.fetch_offset, limit)
     except ClientFault as fault:
-        _refuse(ask, fault, context)
+        _refuse(ask, fault)
         return True
     if answer is None:
         return False
@@ -198,7 +199,7 @@ def _diverges(ask: _Ask) -> bool:
     return True
 
 
-def _refuse(ask: _Ask, fault: ClientFault, context: RequestContext) -> None:
+def _refuse(ask: _Ask, fault: ClientFault) -> None:
     row = ask.row
     row.error_code = fault.code
     row.records = []

@@ -24,9 +24,7 @@ from automq_broker.wire.codes import ErrorCode
 _SET, _DELETE, _APPEND, _SUBTRACT = 0, 1, 2, 3
 
 
-async def handle(
-    request: IncrementalAlterConfigsRequest, context: RequestContext
-) -> IncrementalAlterConfigsResponse:
+async def handle(request: IncrementalAlterConfigsRequest, context: RequestContext) -> IncrementalAlterConfigsResponse:
     """Change each resource on its own, all of its keys or none."""
     counts = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
     rows = []
@@ -74,9 +72,7 @@ def _edited_list(resource: AlterConfigsResource, config: AlterableConfig, contex
     verb = "append to" if config.config_operation == _APPEND else "subtract from"
     rows = {row.name: row for row in rows_of(resource.resource_type, resource.resource_name, context)}
     if config.name in rows and rows[config.name].type is not ConfigType.LIST:
-        raise ClientFault(
-            ErrorCode.INVALID_CONFIG, f"Can't {verb} key {config.name} because its type is not LIST."
-        )
+        raise ClientFault(ErrorCode.INVALID_CONFIG, f"Can't {verb} key {config.name} because its type is not LIST.")
     current = rows[config.name].value if config.name in rows else ""
     words = [word for word in (current or "").split(",") if word]
     given = [word.strip() for word in str(config.value).split(",") if word.strip()]

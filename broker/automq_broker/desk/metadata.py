@@ -73,9 +73,7 @@ async def _asked(
     return MetadataResponseTopic(name=want.name, error_code=code)
 
 
-def _by_id(
-    want: MetadataRequestTopic, request: MetadataRequest, context: RequestContext
-) -> MetadataResponseTopic:
+def _by_id(want: MetadataRequestTopic, request: MetadataRequest, context: RequestContext) -> MetadataResponseTopic:
     if context.api_version < 12:
         return MetadataResponseTopic(name=want.name or "", error_code=ErrorCode.INVALID_REQUEST)
     topic = context.desk.control.state.topic_by_id(want.topic_id)

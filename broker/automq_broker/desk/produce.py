@@ -43,7 +43,9 @@ class _Pending:
             self.future.set_result(self.response)
 
 
-def handle(request: ProduceRequest, context: RequestContext) -> "asyncio.Future[ProduceResponse] | ProduceResponse | None":
+def handle(
+    request: ProduceRequest, context: RequestContext
+) -> "asyncio.Future[ProduceResponse] | ProduceResponse | None":
     """Append every partition's batch in the order of the request; the answer waits until all are durable or refused."""
     if request.acks not in (-1, 0, 1):
         return _finish(request, context, _refuse_all(request, ErrorCode.INVALID_REQUIRED_ACKS))
@@ -51,7 +53,9 @@ def handle(request: ProduceRequest, context: RequestContext) -> "asyncio.Future[
     pending = _Pending(response, asyncio.get_running_loop().create_future())
     for topic in request.topic_data:
         rows: list[PartitionProduceResponse] = []
-        response.responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
+        response.responses.append(
+            TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows)
+        )
         for data in topic.partition_data:
             row = PartitionProduceResponse(index=data.index)
             rows.append(row)

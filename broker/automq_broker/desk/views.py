@@ -38,7 +38,7 @@ class PartitionView:
 def live_brokers(context: RequestContext, *, include_fenced: bool = False) -> list[tuple[LiveBroker, bool]]:
     """(broker, is fenced) by node id; brokers that do not listen where the client came in are left out."""
     found = []
-    for node_id, node in sorted(context.desk.control.state.nodes.items()):
+    for _, node in sorted(context.desk.control.state.nodes.items()):
         is_fenced = node.status is not NodeStatus.ACTIVE
         if node.status is NodeStatus.STOPPED or (is_fenced and not include_fenced):
             continue

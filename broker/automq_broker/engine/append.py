@@ -105,7 +105,7 @@ class Appender:
             future.set_result(None)
             return future
 
-        def done(outcome: Appended | BaseException) -> None:
+        def done(_: Appended | BaseException) -> None:
             if not future.done():
                 future.set_result(None)
 

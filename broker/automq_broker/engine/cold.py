@@ -95,7 +95,9 @@ class ColdReader:
 
     def _prefetch(self, stream_id: StreamId, offset: Offset, size_bytes: int, reader: str) -> None:
         if size_bytes > 0:
-            self._start_task(f"read ahead {stream_id}@{offset}", self._load_ahead(stream_id, offset, size_bytes, reader))
+            self._start_task(
+                f"read ahead {stream_id}@{offset}", self._load_ahead(stream_id, offset, size_bytes, reader)
+            )
 
     async def _load_ahead(self, stream_id: StreamId, offset: Offset, size_bytes: int, reader: str) -> None:
         """Best effort: what cannot be read now is met again, with its error, by the reader itself."""
@@ -148,7 +150,7 @@ class ColdReader:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._load_index(row), name=f"index {row.object_id}")
             self._index_loading[row.object_id] = task
-            task.add_done_callback(lambda done: self._index_loading.pop(row.object_id, None))
+            task.add_done_callback(lambda _: self._index_loading.pop(row.object_id, None))
         return await asyncio.shield(task)
 
     async def _load_index(self, row: ObjectRow) -> dict[StreamId, StreamEntries]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from automq_broker.engine.append import Appender, Done
 from automq_broker.engine.control import Control
 from automq_broker.engine.partition import Partition
-from automq_broker.engine.read import Reader, ReadAnswer
+from automq_broker.engine.read import ReadAnswer, Reader
 from automq_broker.engine.waiting import Waiters
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.kernel.ids import NodeId, Offset, StreamId
@@ -99,9 +99,7 @@ class Engine:
         """See `Reader.read`."""
         return await self.reader.read(partition, offset, max_bytes, reader)
 
-    def wait_appended(
-        self, partitions: Sequence[Partition], min_bytes: int, deadline: float
-    ) -> "asyncio.Future[None]":
+    def wait_appended(self, partitions: Sequence[Partition], min_bytes: int, deadline: float) -> "asyncio.Future[None]":
         """Resolves when that many bytes became readable, at the deadline, or when one of the partitions closes."""
         return self.waiters.wait(partitions, min_bytes, deadline)
 
@@ -117,9 +115,7 @@ class Engine:
         while (stream := self.control.state.stream(partition.stream_id)) and stream.committed_end < start_offset:
             await self.uploader.upload_round(only=partition.stream_id)
         await self.control.submit(
-            AdvanceStart(
-                stream_id=partition.stream_id, start_offset=start_offset, now_ms=self.clock.now_ms()
-            )
+            AdvanceStart(stream_id=partition.stream_id, start_offset=start_offset, now_ms=self.clock.now_ms())
         )
 
     def end_offset_for_epoch(self, partition: Partition, epoch: int) -> tuple[int, int]:

@@ -48,7 +48,9 @@ class ProducerLoader:
             return
         if queue is None:
             queue = self._waiting[partition.stream_id] = deque()
-            partition.loading = self._start_task(f"producers of {partition.topic}-{partition.index}", self._go(partition))
+            partition.loading = self._start_task(
+                f"producers of {partition.topic}-{partition.index}", self._go(partition)
+            )
         queue.append((bytes(batch), done, timeout_s))
 
     async def load(self, partition: Partition) -> None:
@@ -57,7 +59,9 @@ class ProducerLoader:
             return
         if partition.loading is None:
             self._waiting[partition.stream_id] = deque()
-            partition.loading = self._start_task(f"producers of {partition.topic}-{partition.index}", self._go(partition))
+            partition.loading = self._start_task(
+                f"producers of {partition.topic}-{partition.index}", self._go(partition)
+            )
         await asyncio.shield(partition.loading)
 
     async def _go(self, partition: Partition) -> None:

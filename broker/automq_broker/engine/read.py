@@ -40,9 +40,7 @@ class ReadAnswer:
 class Reader:
     """Reads of one broker's open partitions."""
 
-    def __init__(
-        self, *, cache: TailCache, cold: ColdReader, writer: WalWriter, device: WalDevice
-    ) -> None:
+    def __init__(self, *, cache: TailCache, cold: ColdReader, writer: WalWriter, device: WalDevice) -> None:
         self._cache = cache
         self._cold = cold
         self._writer = writer

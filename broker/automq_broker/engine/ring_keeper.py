@@ -54,7 +54,7 @@ class RingKeeper:
         self.stop()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         while (write := self._writer.superblock(zeroed_bytes=self._zeroed_bytes(), is_clean=True)) is None:
-            await asyncio.sleep(0.005)  # the previous superblock is still on its way
+            await asyncio.sleep(0.005)
 
         def written(error: BaseException | None) -> None:
             if error is None:

@@ -247,7 +247,7 @@ def _assemble(
         knobs=knobs,
         capacity_bytes=contents.scan.superblock.capacity_bytes,
         free_bytes=lambda: writer.free_bytes,
-        press=lambda: uploader.press(),
+        press=lambda: uploader.press(),  # noqa: PLW0108 - the uploader is made below
     )
     appender = Appender(
         writer=writer,

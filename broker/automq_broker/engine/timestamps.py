@@ -65,11 +65,7 @@ class TimeLookup:
 
     async def newest(self, partition: Partition) -> Found | None:
         """The first record that carries the largest timestamp of the partition (KIP-734)."""
-        ranges = [
-            span.max_timestamp
-            for span in self._ranges(partition)
-            if span.end > partition.log.start_offset
-        ]
+        ranges = [span.max_timestamp for span in self._ranges(partition) if span.end > partition.log.start_offset]
         newest = max([*ranges, *(entry.max_timestamp for entry in self._tail(partition))], default=-1)
         return None if newest < 0 else await self.first_at_or_after(partition, newest)
 

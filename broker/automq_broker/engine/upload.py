@@ -205,9 +205,7 @@ class Uploader:
     async def _commit(self, row: ObjectRow, parts: list[Part]) -> None:
         """Commit and note it; a refusal tells the true ends, and the next round starts from them under a new id."""
         try:
-            await self._control.submit(
-                CommitObject(node_id=self._node_id, broker_epoch=self._broker_epoch, object=row)
-            )
+            await self._control.submit(CommitObject(node_id=self._node_id, broker_epoch=self._broker_epoch, object=row))
         except CommitRefused as refused:
             for stream_id, end in refused.ends.items():
                 if stream_id not in refused.gone:

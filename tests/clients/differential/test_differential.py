@@ -75,7 +75,7 @@ def ours(broker: BrokerUnderTest) -> World:
 @pytest.fixture(scope="module")
 def kafkas(kafka_peer: BrokerUnderTest) -> Iterator[World]:
     """Real Kafka."""
-    yield World(host=kafka_peer.host, port=kafka_peer.port)
+    return World(host=kafka_peer.host, port=kafka_peer.port)
 
 
 def test_the_advertised_table_is_kafkas_without_what_comes_later(ours: World, kafkas: World) -> None:
