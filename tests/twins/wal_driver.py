@@ -1,7 +1,7 @@
 """What the engine does around the WAL, as plain calls: valid batches, driving scans, appending and completing."""
 
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, Offset, StreamEpoch, StreamId
@@ -38,7 +38,7 @@ def allocate(min_bytes: int) -> memoryview:
     return memoryview(bytearray(b"\xee" * max(min_bytes, 64 * 1024)))
 
 
-def formatted(device: MemoryWal, *, epoch: int = 1, generation: int = 0xABCDEF, **more: int) -> Superblock:
+def formatted(device: MemoryWal, *, epoch: int = 1, generation: int = 0xABCDEF, **more: Any) -> Superblock:
     superblock = new_superblock(
         cluster_id="cluster",
         node_id=NodeId(1),
@@ -58,7 +58,7 @@ def store(device: MemoryWal, superblock: Superblock) -> None:
     device.platter[superblock.position : superblock.position + len(page)] = page
 
 
-def fresh_writer(device: MemoryWal, *, epoch: int = 1, **more: int) -> WalWriter:
+def fresh_writer(device: MemoryWal, *, epoch: int = 1, **more: Any) -> WalWriter:
     return WalWriter(Ring.fresh(formatted(device, epoch=epoch, **more)), epoch, allocate)
 
 
@@ -84,7 +84,8 @@ def drive(scan: Generator[ReadAt, memoryview, T], read: Callable[[int, int], mem
         while True:
             wanted = scan.send(read(wanted.position, wanted.length))
     except StopIteration as stop:
-        return stop.value
+        outcome: T = stop.value
+        return outcome
 
 
 def scan(device: MemoryWal, **more: int) -> tuple[Recovered, list[RecoveredRecord]]:

@@ -38,12 +38,12 @@ def plan_stream_sets(
     now_ms: int,
     knobs: CompactionKnobs,
 ) -> CompactionPlan | None:
-    """The next plan over stream-set objects, or None when nothing is worth its price.
+    """The next plan over stream-set objects and small stream objects, or None when nothing is worth its price.
 
     `objects` are those that may be taken (usually this node's own), `streams` all streams that may have ranges in them:
     an object of which a live range is missing here cannot be replaced later. Work is proportional to the live ranges.
     """
-    sets = _live_sets(objects, streams)[: knobs.inputs_max]
+    sets = _live_sets(objects, streams, knobs.own_bytes)[: knobs.inputs_max]
     return (
         _plan_gathered(sets, streams, knobs)
         or _plan_aged(sets, streams, now_ms, knobs)
@@ -51,9 +51,13 @@ def plan_stream_sets(
     )
 
 
-def _live_sets(objects: Iterable[ObjectView], streams: Iterable[StreamView]) -> list[_Set]:
-    """Stream sets with live ranges, oldest first."""
-    sets = {row.object_id: _Set(row) for row in objects if row.kind == ObjectKind.STREAM_SET}
+def _live_sets(objects: Iterable[ObjectView], streams: Iterable[StreamView], own_bytes: int) -> list[_Set]:
+    """Stream sets with live ranges, oldest first; small stream objects among them.
+
+    A stream that is alone in an upload now and then has small objects between its stream sets. Left out, they would cut
+    its run into pieces that never gather anything.
+    """
+    sets = {row.object_id: _Set(row) for row in objects if row.kind == ObjectKind.STREAM_SET or row.size < own_bytes}
     for stream in streams:
         for piece in stream.ranges:
             found = sets.get(piece.object_id)

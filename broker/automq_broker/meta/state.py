@@ -149,7 +149,7 @@ class State:
         return row
 
     def stream(self, stream_id: StreamId) -> StreamRow | None:
-        """A stream with all its ranges, as a value; for one range use `ranges_from`."""
+        """A stream as a value, its ranges as a lazy sequence; for a few of many ranges use `ranges_from`."""
         stream = self.streams.get(stream_id)
         return None if stream is None else stream.row()
 

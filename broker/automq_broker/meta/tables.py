@@ -6,7 +6,7 @@ exactly what a batch touched, which is what the invariants look at. The base is 
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from struct import Struct
 from typing import Final, Generic, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
@@ -160,33 +160,14 @@ class Stream:
         del self.cells[: count * CELLS]
         return objects
 
-    def range_row(self, index: int) -> RangeRow:
-        """Range number `index` as a value."""
-        at = index * CELLS
-        object_id, epoch, start, position, length, records, max_timestamp, checkpoint, checkpoint_length = self.cells[
-            at : at + CELLS
-        ]
-        return RangeRow(
-            stream_id=StreamId(self.stream_id),
-            stream_epoch=StreamEpoch(epoch),
-            start=Offset(start),
-            end=Offset(self.ends[index]),
-            position=position,
-            length=length,
-            records=records,
-            max_timestamp=max_timestamp,
-            checkpoint_position=checkpoint,
-            checkpoint_length=checkpoint_length,
-            object_id=ObjectId(object_id),
-        )
-
     def rows_from(self, offset: int, limit: int) -> list[RangeRow]:
         """Up to `limit` ranges from the one that holds `offset` on."""
         first = bisect_right(self.ends, offset)
-        return [self.range_row(index) for index in range(first, min(len(self.ends), first + limit))]
+        last = min(len(self.ends), first + limit)
+        return [_range_row(self.stream_id, self.ends, self.cells, index) for index in range(first, last)]
 
     def row(self) -> StreamRow:
-        """The stream as a value, with all its ranges."""
+        """The stream as a value; its ranges are a packed copy that is unpacked as it is read."""
         return StreamRow(
             stream_id=StreamId(self.stream_id),
             topic_id=self.topic_id,
@@ -200,8 +181,63 @@ class Stream:
                 (StreamEpoch(epoch), Offset(start))
                 for epoch, start in zip(self.opens[::2], self.opens[1::2], strict=True)
             ),
-            ranges=tuple(self.range_row(index) for index in range(len(self.ends))),
+            ranges=RangesView(self.stream_id, self.ends[:], self.cells[:]),
         )
+
+
+class RangesView(Sequence[RangeRow]):
+    """Ranges of one stream as values, made when they are looked at; equal to any sequence of equal ranges."""
+
+    __slots__ = ("_cells", "_ends", "_stream_id")
+
+    def __init__(self, stream_id: int, ends: "array[int]", cells: "array[int]") -> None:
+        self._stream_id = stream_id
+        self._ends = ends
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> RangeRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RangeRow, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> RangeRow | tuple[RangeRow, ...]:
+        if isinstance(index, slice):
+            return tuple(self[each] for each in range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return _range_row(self._stream_id, self._ends, self._cells, index % len(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def _range_row(stream_id: int, ends: "array[int]", cells: "array[int]", index: int) -> RangeRow:
+    at = index * CELLS
+    object_id, epoch, start, position, length, records, max_timestamp, checkpoint, checkpoint_length = cells[
+        at : at + CELLS
+    ]
+    return RangeRow(
+        stream_id=StreamId(stream_id),
+        stream_epoch=StreamEpoch(epoch),
+        start=Offset(start),
+        end=Offset(ends[index]),
+        position=position,
+        length=length,
+        records=records,
+        max_timestamp=max_timestamp,
+        checkpoint_position=checkpoint,
+        checkpoint_length=checkpoint_length,
+        object_id=ObjectId(object_id),
+    )
 
 
 class Topic:
@@ -269,6 +305,7 @@ __all__ = [
     "CELLS",
     "OBJECT_ENTRY",
     "ObjectEntry",
+    "RangesView",
     "Stream",
     "Table",
     "Topic",
