@@ -17,6 +17,7 @@ from automq_broker.cache.tail import TailCache
 from automq_broker.engine.admission import Admission
 from automq_broker.engine.append import Appender
 from automq_broker.engine.cold import ColdReader
+from automq_broker.engine.compact import Compactor
 from automq_broker.engine.control import Control
 from automq_broker.engine.engine import Engine
 from automq_broker.engine.knobs import EngineKnobs
@@ -27,9 +28,11 @@ from automq_broker.engine.producer_ids import ProducerIds
 from automq_broker.engine.producers import ProducerLoader
 from automq_broker.engine.read import Reader
 from automq_broker.engine.recover import WalContents, read_wal, replay
+from automq_broker.engine.retention import Retention
 from automq_broker.engine.ring_keeper import RingKeeper
 from automq_broker.engine.store import Store, StoreHealth
 from automq_broker.engine.supervise import Supervisor
+from automq_broker.engine.sweep import Sweeper
 from automq_broker.engine.timestamps import TimeLookup
 from automq_broker.engine.upload import Uploader
 from automq_broker.engine.waiting import Waiters
@@ -95,6 +98,9 @@ class Running:
     cold: ColdReader
     admission: Admission
     ring_keeper: RingKeeper
+    retention: Retention
+    compactor: Compactor
+    sweeper: Sweeper
     identity: Identity
     broker_epoch: BrokerEpoch
     device: WalDevice
@@ -129,6 +135,9 @@ async def start(
     control.subscribe(partitions.applied)
     supervisor.start("partitions", partitions.run())
     supervisor.start("upload", running.engine.uploader.run())
+    supervisor.start("retention", running.retention.run())
+    supervisor.start("compaction", running.compactor.run())
+    supervisor.start("sweep", running.sweeper.run())
     return running
 
 
@@ -264,12 +273,13 @@ def _assemble(
     ring_keeper = RingKeeper(
         writer=writer, device=device, cache=cache, appender=appender, admission=admission, knobs=knobs
     )
+    ids = ObjectIds(control=control, node_id=node_id, broker_epoch=broker_epoch, knobs=knobs, clock=clock)
     uploader = Uploader(
         store=store,
         control=control,
         cache=cache,
         reader=reader,
-        ids=ObjectIds(control=control, node_id=node_id, broker_epoch=broker_epoch, knobs=knobs, clock=clock),
+        ids=ids,
         knobs=knobs,
         clock=clock,
         node_id=node_id,
@@ -308,6 +318,27 @@ def _assemble(
         cold=cold,
         admission=admission,
         ring_keeper=ring_keeper,
+        retention=Retention(
+            control=control,
+            open_partitions=open_partitions,
+            uploader=uploader,
+            knobs=knobs,
+            clock=clock,
+            rng=outside.rng,
+        ),
+        compactor=Compactor(
+            store=store,
+            control=control,
+            cold=cold,
+            ids=ids,
+            open_partitions=open_partitions,
+            knobs=knobs,
+            clock=clock,
+            rng=outside.rng,
+            node_id=node_id,
+            broker_epoch=broker_epoch,
+        ),
+        sweeper=Sweeper(store=store, control=control, knobs=knobs, clock=clock, rng=outside.rng, forget=cold.forget),
         identity=identity,
         broker_epoch=broker_epoch,
         device=device,

@@ -14,6 +14,7 @@ from typing import TypeVar
 import crc32c
 
 from automq_broker.kernel.errors import Corrupt
+from automq_broker.lake.objects import EncodedObject
 from automq_broker.ports import Bucket, BucketDenied, BucketUnavailable, Buffer, ObjectStat, PreconditionFailed
 
 T = TypeVar("T")
@@ -48,13 +49,13 @@ class Store:
         self.health.bytes_in += len(data)
         return data
 
-    async def put_new(self, key: str, segments: Sequence[Buffer], size: int, crc: int) -> None:
+    async def put_new(self, key: str, encoded: EncodedObject) -> None:
         """Store a new object durably; success also if an earlier attempt of ours had arrived after all."""
         try:
-            await self._patiently("put", lambda: self._bucket.put(key, segments, if_absent=True))
+            await self._patiently("put", lambda: self._bucket.put(key, encoded.segments, if_absent=True))
         except PreconditionFailed:
-            await self._compare(key, size, crc)
-        self.health.bytes_out += size
+            await self._compare(key, encoded)
+        self.health.bytes_out += encoded.size
 
     async def list(self, prefix: str, start_after: str = "") -> list[ObjectStat]:
         """One page of keys, in order; empty at the end."""
@@ -64,10 +65,12 @@ class Store:
         """Delete up to 1000 keys; absent ones count as deleted."""
         await self._patiently("delete", lambda: self._bucket.delete_many(keys))
 
-    async def _compare(self, key: str, size: int, crc: int) -> None:
-        stored = await self.get(key)
-        if len(stored) != size or crc32c.crc32c(stored) != crc:
-            raise Corrupt(f"object {key} exists with other bytes ({len(stored)} instead of {size})")
+    async def _compare(self, key: str, encoded: EncodedObject) -> None:
+        """The tail holds the CRCs of everything before it, so size and tail decide whether the objects are equal."""
+        stat = await self._patiently("head", lambda: self._bucket.head(key))
+        tail = b"" if stat.size != encoded.size else await self.get(key, encoded.index_position, encoded.size)
+        if crc32c.crc32c(tail) != encoded.crc:
+            raise Corrupt(f"object {key} exists with other bytes ({stat.size} instead of {encoded.size})")
 
     async def _patiently(self, kind: str, call: Callable[[], Awaitable[T]]) -> T:
         delay_s = _FIRST_DELAY_S

@@ -170,7 +170,7 @@ class Uploader:
             kind=objects.ObjectKind.STREAM if len(slices) == 1 else objects.ObjectKind.STREAM_SET,
         )
         encoded = objects.encode_object(header, slices)
-        await self._store.put_new(keys.data_key(object_id), encoded.segments, encoded.size, encoded.crc)
+        await self._store.put_new(keys.data_key(object_id), encoded)
         self.bytes_total += encoded.size
         self.objects_total += 1
         return object_row(header, encoded)
