@@ -34,7 +34,8 @@ def a_bad_client_name_is_an_invalid_request(world: World, version: int) -> Steps
 
 @case(API_VERSIONS, only=(99,))
 def an_unknown_version_is_answered_in_version_0(world: World, version: int) -> Steps:
-    yield Ask(raw=_framed(_head(API_VERSIONS, 99)), view=lambda frame: frame)
+    yield Ask(raw=_framed(_head(API_VERSIONS, 99) + b"\0"))
+    yield Ask(raw=_framed(_head(API_VERSIONS, 99) + b"\0some body of a later version"))
 
 
 @case(METADATA, only=(14, 99))

@@ -318,7 +318,12 @@ def offsets_are_deleted_one_by_one(world: World, version: int) -> Steps:
 
     yield asked(world.name("never-used"), topic, 0)
     yield asked(group, "nobody-made-this", 0)
-    yield asked(group, topic, 0, 1, 99)
+
+    def view(answer: Any) -> Any:
+        rows = [row for found in answer.topics for row in found.partitions]
+        return [answer.error_code, sorted((row.partition_index, row.error_code) for row in rows)]
+
+    yield Ask(message=asked(group, topic, 0, 1, 99), view=view)
     yield asked(group, topic, 0)
     yield Ask(message=_fetch(world, 7, group, topic, 0), version=7)
     world.aside(_commit(world, 8, group, topic, 5), 8)

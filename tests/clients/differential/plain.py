@@ -38,6 +38,8 @@ class Plain:
             return {entry[0]: self.of(getattr(value, entry[0]), entry[0]) for entry in type(value).SCHEMA.fields}
         if isinstance(value, list):
             return [self.of(item, field) for item in value]
+        if isinstance(value, dict):
+            return {key: self.of(item, key) for key, item in value.items()}
         if isinstance(value, UUID):
             return "no uuid" if value == _ZERO_UUID else self._symbol("uuid", value)
         if isinstance(value, memoryview | bytes | bytearray):
