@@ -1,9 +1,9 @@
 """What to rewrite, so that a stream's data ends in few large objects, at a price that stays bounded.
 
 Two plans. `plan_stream_sets` takes stream-set objects apart: a stream that has gathered 64 MiB in them (and in small
-objects of its own between them) gets large objects of its own, the rest moves on together. `plan_merges` joins small stream objects of one stream that lie side by side. Both
-take whole live objects as inputs, cover every live range of them exactly once, and join ranges only where one ends at
-the offset at which the next begins.
+objects of its own between them) gets large objects of its own, the rest moves on together. `plan_merges` joins small
+stream objects of one stream that lie side by side. Both take whole live objects as inputs, cover every live range of
+them exactly once, and join ranges only where one ends at the offset at which the next begins.
 
 Why the price is bounded (bytes written again per byte produced):
 - Stream sets are taken apart when at least half of their bytes go to own objects. The other half is written again for
@@ -18,8 +18,8 @@ Requests at 1000 partitions and 50 MB/s, per GB (10^9 bytes), 20 s each:
   with 64 MiB parts: 19.1);
 - the head: one PUT at least every 3 s, commits ride along: 6.7; batches of 1000 ranges spill to a delta object: 1.9;
 - so 16 to 18 without compaction (27.7 with parts);
-- every stream gathers 64 MiB in 22 min: 14.9 PUTs, one each, since 64 MiB and a bit is still a single PUT; together
-  31 to 33 (42.6 with parts). Those objects are large, so no merge follows. Joining to 512 MiB costs 18.6 more and is done
+- every stream gathers 64 MiB in 22 min: 14.9 PUTs, one each, since 64 MiB and a bit is still a single PUT; together 31
+  to 33 (42.6 with parts). Those objects are large, so no merge follows. Joining to 512 MiB costs 18.6 more and is done
   only when the number of live objects presses (`objects_pressing`).
 GETs: the outputs of a plan are in stream order, as are the inputs; `plan_reads` over a few outputs at a time asks each
 input once for a run of neighbouring streams.
