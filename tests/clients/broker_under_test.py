@@ -1,6 +1,6 @@
 """Which broker the client suites talk to: one switch, so that every suite also runs against real Kafka.
 
-`AUTOMQ_TEST_BROKER` is one of
+`BROKER_UNDER_TEST` is one of
 
 - `automq` (default): our broker, started as a child process for the session;
 - `kafka`: Apache Kafka 4.3 from its jars; a test that fails there is a wrong test;
@@ -59,12 +59,14 @@ def running_kafka(directory: Path) -> Iterator[BrokerUnderTest]:
 @contextmanager
 def running(directory: Path) -> Iterator[BrokerUnderTest]:
     """Start what the environment asks for below `directory`, and end it afterwards."""
-    wanted = os.environ.get("AUTOMQ_TEST_BROKER", "automq")
+    wanted = os.environ.get("BROKER_UNDER_TEST", "automq")
     if wanted == "kafka":
         with running_kafka(directory) as peer:
             yield peer
     elif wanted == "automq":
         broker = BrokerProcess(directory / "automq", settings=SETTINGS)
+        # Said, not derived, as in Kafka's own server.properties: kafka-python's tests look where it came from.
+        broker.settings["advertised.listeners"] = f"PLAINTEXT://{broker.bootstrap}"
         broker.start()
         try:
             yield BrokerUnderTest(kind="automq", bootstrap=broker.bootstrap)

@@ -1,6 +1,6 @@
 """kill -9 under load, again and again: every acked record is read back exactly once.
 
-AUTOMQ_TEST_KILLS sets how often (default 50). The same loop runs against real Kafka with AUTOMQ_TEST_BROKER=kafka
+KILL_LOOP_KILLS sets how often (default 50). The same loop runs against real Kafka with BROKER_UNDER_TEST=kafka
 (a start of Kafka after a crash takes 12 s, so give it few).
 """
 
@@ -16,8 +16,8 @@ from clients.kill_load import Load, compare_with_log
 from twins.broker_process import BrokerProcess
 from twins.kafka_peer import KafkaPeer
 
-_KILLS = int(os.environ.get("AUTOMQ_TEST_KILLS", "50"))
-_SEED = int(os.environ.get("AUTOMQ_TEST_SEED", "20"))
+_KILLS = int(os.environ.get("KILL_LOOP_KILLS", "50"))
+_SEED = int(os.environ.get("KILL_LOOP_SEED", "20"))
 # Small enough that the ring turns over and objects are uploaded, compacted and trimmed between the kills.
 _SMALL = {
     "s3.wal.capacity": str(64 << 20),
@@ -27,7 +27,7 @@ _SMALL = {
 
 
 def _server(directory: Path) -> BrokerProcess | KafkaPeer:
-    if os.environ.get("AUTOMQ_TEST_BROKER") == "kafka":
+    if os.environ.get("BROKER_UNDER_TEST") == "kafka":
         return KafkaPeer(directory, settings={**SETTINGS, "log.flush.interval.messages": "1"})
     return BrokerProcess(directory, settings={**SETTINGS, **_SMALL})
 

@@ -68,7 +68,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**_inherited(), **(environment or {})},
                 start_new_session=True,
             )
         atexit.register(self.kill)
@@ -147,6 +147,11 @@ class ChildProcess:
 
     def _log_tail(self) -> str:
         return self.log()[-4000:]
+
+
+def _inherited() -> dict[str, str]:
+    """Our environment without AUTOMQ_...: those are settings of a broker, and a test states its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AUTOMQ_")}
 
 
 def _die_with_parent() -> list[str]:

@@ -1,7 +1,7 @@
 """The same requests to real Kafka 4.3 and to our broker: every field of every answer is the same, or listed.
 
 The cases are tables of request builders in cases_*.py; allowed.toml lists what may differ, with reasons. With
-AUTOMQ_TEST_BROKER=kafka the test compares Kafka with a second Kafka: a case that fails then is a wrong case.
+BROKER_UNDER_TEST=kafka the test compares Kafka with a second Kafka: a case that fails then is a wrong case.
 """
 
 import tomllib
