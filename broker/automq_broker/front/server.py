@@ -64,6 +64,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._per_ip: Counter[str] = Counter()
         self._next_id = 1
+        self._certificates_due = 0.0
         self._empty: asyncio.Event = asyncio.Event()
         self._empty.set()
 
@@ -121,6 +122,11 @@ class Server:
     def in_flight_bytes(self) -> int:
         """Bytes that requests hold now."""
         return self._shared.budget.used
+
+    @property
+    def in_flight_limit_bytes(self) -> int:
+        """Bytes that requests may hold together."""
+        return self._shared.budget.limit
 
     @property
     def waiting_for_memory(self) -> int:
@@ -228,12 +234,21 @@ class Server:
         """Let every connection check its times about once per second, in portions so that none delays the others."""
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_S)
+            self._look_at_certificates()
             connections = list(self._connections.values())
             for start in range(0, len(connections), _CHECKED_AT_ONCE):
                 now = self._clock.monotonic()
                 for connection in connections[start : start + _CHECKED_AT_ONCE]:
                     connection.check(now)
                 await asyncio.sleep(0)
+
+    def _look_at_certificates(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._certificates_due:
+            self._certificates_due = now + self._shared.limits.certificates_s
+            for listener in self._listeners:
+                if listener.tls is not None:
+                    listener.tls.look()
 
     @staticmethod
     def _spawn(tasks: "set[asyncio.Task[None]]", task: "asyncio.Task[None]") -> None:

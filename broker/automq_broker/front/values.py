@@ -3,10 +3,21 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 KIB, MIB = 1 << 10, 1 << 20
 
 FETCH, JOIN_GROUP, SYNC_GROUP, SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 1, 11, 14, 17, 18, 36
+
+
+class TlsContext(Protocol):
+    """Gives the context for the next handshake; asked once per connection, so that a reload needs no restart."""
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context to use now."""
+
+    def look(self) -> bool:
+        """Notice changed files; called every `Limits.certificates_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +27,7 @@ class Listener:
     name: str
     host: str
     port: int
-    tls: Callable[[], ssl.SSLContext] | None = None
-    """Gives the context for the next handshake; asked once per connection, so that a reload needs no restart."""
+    tls: TlsContext | None = None
 
     principal_of: Callable[[str], str] = str
     """Turns a certificate's distinguished name into the name of a principal."""
@@ -60,6 +70,9 @@ class Limits:
 
     closing_s: float = 10.0
     """How long a closed connection may take to read its last answers."""
+
+    certificates_s: float = 10.0
+    """How often TLS files are looked at for changes."""
 
     backlog: int = 1024
     send_buffer: int = -1
@@ -111,4 +124,5 @@ __all__ = [
     "ConnectionRow",
     "Limits",
     "Listener",
+    "TlsContext",
 ]

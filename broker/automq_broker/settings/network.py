@@ -70,9 +70,9 @@ class NetworkSettings(Group):
     connections_max_idle_ms: int = long(
         "connections.max.idle.ms",
         600_000,
-        low=1000,
+        low=-1,
         unit="ms",
-        meaning="A connection without requests and without answers owed is closed after this time.",
+        meaning="A connection without requests and without answers owed is closed after this time; -1 never does.",
         why="Kafka's 10 minutes; clients close after 9, so they come first.",
     )
     max_connections: int = integer(
@@ -103,16 +103,16 @@ class NetworkSettings(Group):
         10_000,
         low=100,
         unit="ms",
-        meaning="Time for the TLS handshake and for a first whole request; then the connection is closed.",
+        meaning="Time for the TLS handshake; then the connection is closed.",
         why="10 s: slow networks pass, sockets held by strangers do not.",
     )
     frame_timeout_ms: int = integer(
         "automq.connection.frame.timeout.ms",
-        30_000,
+        10_000,
         low=100,
         unit="ms",
         meaning="Grace for a request that arrives in pieces, before its rate is looked at.",
-        why="30 s: shorter than what memory held by a trickle could cost.",
+        why="10 s: a slow network passes, memory is not held by a trickle.",
     )
     min_receive_rate: int = integer(
         "automq.connection.min.receive.bytes.per.second",
