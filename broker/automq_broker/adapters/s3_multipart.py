@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from automq_broker.adapters.s3_errors import translated
@@ -34,8 +33,9 @@ class SegmentReader:
 
     def __init__(self, segments: Sequence[Buffer]) -> None:
         self._segments = segments
+        self._cuts = _chunk_ends(segments)  # once: a body is read twice, for its hash and for the socket
         self._size = sum(map(len, segments))
-        self._next = 0
+        self._chunk = 0
         self._position = 0
 
     def __len__(self) -> int:
@@ -43,25 +43,24 @@ class SegmentReader:
 
     def read(self, size: int = -1) -> Buffer:
         """The next chunk; b"" at the end. With no size: everything from here on."""
+        first = self._cuts[self._chunk]
         if size < 0:
-            rest = b"".join(self._segments[self._next :])
-            self._next, self._position = len(self._segments), self._size
-            return rest
-        first, length = self._next, 0
-        for segment in islice(self._segments, first, None):
-            if length and length + len(segment) > _CHUNK_BYTES:
-                break
-            length += len(segment)
-            self._next += 1
-        self._position += length
-        return self._segments[first] if self._next - first == 1 else b"".join(self._segments[first : self._next])
+            self._chunk, self._position = len(self._cuts) - 1, self._size
+            return b"".join(self._segments[first:])
+        if self._chunk == len(self._cuts) - 1:
+            return b""
+        self._chunk += 1
+        end = self._cuts[self._chunk]
+        chunk = self._segments[first] if end - first == 1 else b"".join(self._segments[first:end])
+        self._position += len(chunk)
+        return chunk
 
     def seek(self, position: int, whence: int = 0) -> int:
         """Go to the start or the end, the only places that boto3 seeks to."""
-        if (position, whence) == (0, 2) or (position == self._size and whence == 0 and position):
-            self._next, self._position = len(self._segments), self._size
-        elif (position, whence) == (0, 0):
-            self._next, self._position = 0, 0
+        if (position, whence) == (0, 0):
+            self._chunk, self._position = 0, 0
+        elif (position, whence) in ((0, 2), (self._size, 0)):
+            self._chunk, self._position = len(self._cuts) - 1, self._size
         else:
             raise ValueError(f"cannot seek to {position} from {whence}")
         return self._position
@@ -69,6 +68,20 @@ class SegmentReader:
     def tell(self) -> int:
         """How many bytes lie before the next chunk."""
         return self._position
+
+
+def _chunk_ends(segments: Sequence[Buffer]) -> list[int]:
+    """Places between which segments are handed out together: one large segment, or small ones up to a chunk."""
+    cuts = [0]
+    size = 0
+    for place, length in enumerate(map(len, segments)):
+        if size and size + length > _CHUNK_BYTES:
+            cuts.append(place)
+            size = 0
+        size += length
+    if size:
+        cuts.append(len(segments))
+    return cuts
 
 
 def split_parts(segments: Sequence[Buffer], part_bytes: int) -> list[list[Buffer]]:
