@@ -96,6 +96,10 @@ def test_every_answer_has_one_family_and_its_reason_and_no_secret(status, code, 
         (boto.ConnectionClosedError(endpoint_url="http://h"), BucketUnavailable),
         (boto.IncompleteReadError(actual_bytes=1, expected_bytes=2), BucketUnavailable),
         (obs.GenericError("Error performing GET http://h/b - HTTP error: reset\n\nDebug: x"), BucketUnavailable),
+        (
+            obs.GenericError("Error performing GET http://h - HTTP error: x\n\nInvalidCertificate(\n  Expired,"),
+            BucketDenied,
+        ),
         (obs.AlreadyExistsError("exists"), PreconditionFailed),
         (obs.PreconditionError("no"), PreconditionFailed),
         (obs.PermissionDeniedError("no"), BucketDenied),
@@ -178,7 +182,7 @@ def test_a_store_that_does_not_answer_is_unavailable_for_every_call():
                 partial(bucket.list, "k"),
                 partial(bucket.delete_many, ["k"]),
             ):
-                with pytest.raises(BucketUnavailable):
+                with pytest.raises(BucketUnavailable, match=r"refused|Could not connect"):
                     await call()
             await bucket.close()
 

@@ -18,8 +18,11 @@ from automq_broker.ports import BucketDenied, BucketUnavailable, NotFound, Preco
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_INNERMOST = re.compile(r'(?:message|error): "([^"]{1,200})"')
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
 
+_BAD_CERTIFICATE = "InvalidCertificate"
 _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 _TRANSIENT = {
     "BadDigest",
@@ -83,6 +86,8 @@ def translated(subject: str) -> Iterator[None]:
 def family(answer: Answer, subject: str) -> AutomqError:
     """The error that fits an answer; the remedy is the family's (see ports.py)."""
     text = f"{subject}: {answer}"
+    if answer.code == _BAD_CERTIFICATE:
+        return BucketDenied(text)
     if answer.code in _CONFLICTS or answer.status == 412:
         return PreconditionFailed(text)
     if answer.code in _TRANSIENT or answer.status in (0, 408, 429) or answer.status >= 500:
@@ -106,6 +111,9 @@ def _answer_of_boto(error: boto.ClientError) -> Answer:
 def _answer_of_obstore(error: Exception) -> Answer:
     text = str(error)
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
+    if status is None and (certificate := _CERTIFICATE.search(text)) is not None:
+        # No retry mends a certificate, so this must not read as a store that is merely away.
+        return Answer(status=0, code=_BAD_CERTIFICATE, message=certificate[1])
     return Answer(
         status=int(status[1]) if status else _status_of(error),
         code=code[1] if code else "",
@@ -129,9 +137,10 @@ def _status_of(error: Exception) -> int:
 
 
 def _transport_reason(text: str) -> str:
-    """The first line without the request; below it stands a dump that nobody needs."""
-    first = text.partition("\n")[0]
-    return first.rpartition(" - ")[2][:200]
+    """The first line without the request, and the innermost cause out of the dump below it."""
+    first, _, dump = text.partition("\n")
+    causes = _INNERMOST.findall(dump)
+    return ": ".join([first.rpartition(" - ")[2][:200], *causes[-1:]])
 
 
 __all__ = ["Answer", "family", "translated"]
