@@ -42,6 +42,9 @@ _TRANSIENT = {
 }
 """Codes that come with a 4xx or 404 status here or there and still mean: do the whole call again."""
 
+_TRANSIENT_STATUS = {0, 408, 429, *range(500, 600)}
+"""0 stands for no answer at all."""
+
 _NO_CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -86,11 +89,9 @@ def translated(subject: str) -> Iterator[None]:
 def family(answer: Answer, subject: str) -> AutomqError:
     """The error that fits an answer; the remedy is the family's (see ports.py)."""
     text = f"{subject}: {answer}"
-    if answer.code == _BAD_CERTIFICATE:
-        return BucketDenied(text)
     if answer.code in _CONFLICTS or answer.status == 412:
         return PreconditionFailed(text)
-    if answer.code in _TRANSIENT or answer.status in (0, 408, 429) or answer.status >= 500:
+    if answer.code in _TRANSIENT or (answer.status in _TRANSIENT_STATUS and answer.code != _BAD_CERTIFICATE):
         return BucketUnavailable(text)
     if answer.status == 404 and answer.code != "NoSuchBucket":
         return NotFound(text)
