@@ -62,7 +62,7 @@ async def _run(settings: Settings) -> int:
     stopping = asyncio.Event()
     pages = AdminPages(settings, SystemClock())
     async with contextlib.AsyncExitStack() as stack:
-        await pages.start(stack)
+        await pages.start(stack, supervisor)
         bucket = await stack.enter_async_context(_bucket(settings))
         device = await stack.enter_async_context(_device(settings))
         broker = Broker(settings, bucket, device, supervisor, pages)
