@@ -215,9 +215,9 @@ class AssignStreams(Command[None]):
 class OpenStream(Command[Opened]):
     """Open at `stream_epoch`, which must be the present epoch + 1; the same again is a success.
 
-    Only the assigned node opens, only from CLOSED or over its own older incarnation. `log_end` is where the recovered
-    log of that older incarnation ends (0 if there is none): the new epoch's records begin there, not at the committed
-    end, and the leader-epoch history must say so.
+    Only the assigned node opens, only from CLOSED or over its own older incarnation. `log_end` is where the records
+    that the WAL holds of it end (0 if there are none): the new epoch's records begin there, not at the committed end,
+    and the leader-epoch history must say so.
     """
 
     stream_id: StreamId

@@ -2,8 +2,9 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from automq_broker.kernel.ids import StreamId
 from automq_broker.meta.objects import digest
 from automq_broker.meta.records import object_added
 from automq_broker.meta.rows import ObjectRow, ResourceType, StreamRow, StreamStatus, TopicRow
@@ -40,7 +41,7 @@ def build_state(
     return state
 
 
-def _add_topic(state: State, row: TopicRow, streams: dict[int, StreamRow]) -> None:
+def _add_topic(state: State, row: TopicRow, streams: Mapping[StreamId, StreamRow]) -> None:
     ids = array("q", [partition.stream_id for partition in row.partitions])
     state.topics_by_id[row.topic_id] = Topic(
         row.topic_id, row.name, is_internal=row.is_internal, created_ms=row.created_ms, streams=ids

@@ -24,7 +24,7 @@ def open_stream(state: "State", command: OpenStream) -> Decision[Opened]:
     if is_own and stream.epoch == command.stream_epoch and stream.opener_epoch == command.broker_epoch:
         return Decision((), _opened(stream, stream.epoch))
     _check_may_open(node, stream, command, is_own=is_own)
-    first_offset = max(stream.committed_end, command.log_end) if is_own else stream.committed_end
+    first_offset = max(stream.committed_end, command.log_end)
     record = StreamOpened(
         stream_id=stream.stream_id,
         epoch=command.stream_epoch,
