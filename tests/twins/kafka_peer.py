@@ -1,7 +1,7 @@
 """A real Apache Kafka 4.3 broker on 127.0.0.1, from the jars that `tools/fetch_kafka.py` brings.
 
 It is the reference of the differential test, the peer of the benchmarks, and the broker that the client suites are
-checked against (`AUTOMQ_TEST_BROKER=kafka`): a test that fails there is a wrong test.
+checked against (`BROKER_UNDER_TEST=kafka`): a test that fails there is a wrong test.
 """
 
 import importlib.util
@@ -80,6 +80,16 @@ class KafkaPeer:
 
     def start(self, timeout_s: float = 60) -> float:
         """Format the directory at the first start, exec Kafka, wait until it answers; returns seconds since exec."""
+        self.spawn()
+        return self.wait_ready(timeout_s)
+
+    def wait_ready(self, timeout_s: float = 60) -> float:
+        """Wait until ApiVersions is answered; returns the seconds since exec."""
+        assert self.process is not None
+        return self.process.wait_ready(lambda: speaks_kafka(self.port), timeout_s)
+
+    def spawn(self) -> ChildProcess:
+        """Exec without waiting, for measuring the way to the first answer."""
         file = self.directory / "server.properties"
         if not file.exists():
             self._format(file)
@@ -94,7 +104,7 @@ class KafkaPeer:
         java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
         command = [*java, "-cp", f"{jars}/*", "kafka.Kafka", str(file)]
         self.process = ChildProcess(command, log_path=self.directory / "kafka.log")
-        return self.process.wait_ready(lambda: speaks_kafka(self.port), timeout_s)
+        return self.process
 
     def kill(self) -> None:
         """SIGKILL; the data stays for the next `start`."""

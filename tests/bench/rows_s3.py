@@ -1,0 +1,177 @@
+"""Reading back from S3, against plain ranged GETs of the same server; and the number of requests that it costs."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from twins.broker_process import BrokerProcess
+from twins.seaweed import SeaweedServer, make_client, seaweed
+
+from bench import programs
+from bench.lanes import Bench, Lane, create_topic
+from bench.outcome import Demand, NotMeasured, Row, middle, spread
+
+_MIB = 1 << 20
+_RANGE_BYTES = 8 * _MIB
+_PARALLEL_GETS = 8
+_PREFIX = "cold"
+
+
+@dataclass(slots=True, kw_only=True)
+class Stored:
+    """A broker over an S3 server that holds one topic of `messages` records of 1 KB in 4 partitions."""
+
+    store: SeaweedServer
+    broker: BrokerProcess
+    topic: str
+    messages: int
+
+    def restart(self) -> None:
+        """Stop cleanly and start again: everything uploaded, no cache warm."""
+        assert self.broker.terminate(120) == 0
+        self.broker.start(60)
+
+    def objects(self) -> list[tuple[str, int]]:
+        """(key, bytes) of every data object."""
+        client, found = make_client(self.store.endpoint), []
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.store.bucket, Prefix=f"{_PREFIX}/data/")
+        for page in pages:
+            found += [(entry["Key"], entry["Size"]) for entry in page.get("Contents", [])]
+        return found
+
+
+@contextmanager
+def _stored(bench: Bench) -> Iterator[Stored]:
+    if bench.subject != "automq":
+        raise NotMeasured("reading back from S3 is ours to show")
+    messages = bench.messages(500_000)
+    with seaweed(bench.new_directory()) as store, store.environment():
+        server = bench.start_subject(bucket=store.uri(prefix=_PREFIX))
+        assert isinstance(server, BrokerProcess)
+        try:
+            create_topic(server.bootstrap, "cold", partitions=4)
+            programs.run(
+                "rdkafka_load", "produce", server.bootstrap, "cold", messages=messages, size=1024, partitions=4,
+                acks="all", linger_ms=5, batch_size=262144,
+            )  # fmt: skip
+            stored = Stored(store=store, broker=server, topic="cold", messages=messages)
+            stored.restart()
+            total = sum(size for _, size in stored.objects())
+            if total < messages * 1024:
+                raise NotMeasured(
+                    f"only {total // _MIB} MiB of {messages // 1024} MiB are in the bucket after a clean stop"
+                )
+            yield stored
+        finally:
+            server.stop()
+
+
+def _ranges(stored: Stored) -> list[tuple[str, int, int]]:
+    return [
+        (key, start, min(start + _RANGE_BYTES, size))
+        for key, size in stored.objects()
+        for start in range(0, size, _RANGE_BYTES)
+    ]
+
+
+def _plain_gets(stored: Stored, parallel: int) -> float:
+    """MB/s of plain ranged GETs of every data object, by obstore, the broker's own client for bulk reads."""
+    from obstore.store import S3Store
+
+    store = S3Store(
+        stored.store.bucket, endpoint=stored.store.endpoint, region="us-east-1", virtual_hosted_style_request=False,
+        client_options={"allow_http": True}, **_credentials(),
+    )  # fmt: skip
+    ranges = _ranges(stored)
+    start = time.monotonic()
+    with ThreadPoolExecutor(parallel) as pool:
+        sizes = list(pool.map(lambda part: len(store.get_range(part[0], start=part[1], end=part[2])), ranges))
+    return sum(sizes) / (time.monotonic() - start) / 1e6
+
+
+def _credentials() -> dict[str, Any]:
+    from twins.seaweed import ACCESS_KEY, SECRET_KEY
+
+    return {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
+
+
+def _consume(stored: Stored) -> dict[str, Any]:
+    return programs.run(
+        "rdkafka_load", "consume", stored.broker.bootstrap, stored.topic, messages=stored.messages, partitions=4,
+        fetch_message_max_bytes=8 << 20, fetch_max_bytes=32 << 20, queued_max_messages_kbytes=262144,
+    )  # fmt: skip
+
+
+def cold_read(bench: Bench) -> list[Row]:
+    """One consumer reads everything back after a restart; plain ranged GETs of the same bytes alternate with it."""
+    ours, plain = [], []
+    with _stored(bench) as stored:
+        _plain_gets(stored, _PARALLEL_GETS)  # the S3 server's own caches are warm for both
+        for _ in range(bench.rounds):
+            plain.append(_plain_gets(stored, _PARALLEL_GETS))
+            shown = _consume(stored)
+            if shown["records"] < stored.messages:
+                raise NotMeasured(f"only {shown['records']} of {stored.messages} records came back")
+            ours.append(shown["megabytes_per_second"])
+            stored.restart()
+    value = 100 * middle(ours) / middle(plain)
+    notes = [f"consumer {spread(ours)} MB/s; {_PARALLEL_GETS} parallel ranged GETs of 8 MiB {spread(plain)} MB/s"]
+    return [
+        Row(
+            figure="cold read from S3 / plain ranged GETs", unit="MB/s", ours=middle(ours), value=value, value_unit=" %",
+            demand=Demand(must=80, aim=95), notes=notes, samples={"ours": ours, "plain": plain},
+        )
+    ]  # fmt: skip
+
+
+def produce_during_catch_up(bench: Bench) -> list[Row]:
+    """p99 of a steady producer while two readers catch up, against two readers that take the bytes from S3 itself."""
+    beside_consumers, beside_gets = [], []
+    with _stored(bench) as stored:
+        lane = Lane(name="ours", server=stored.broker)
+        for _ in range(bench.rounds):
+            beside_gets.append(_steady_p99(bench, lane, lambda: _plain_gets(stored, _PARALLEL_GETS // 2)))
+            beside_consumers.append(_steady_p99(bench, lane, lambda: _consume(stored)))
+            stored.restart()
+    value = middle(beside_consumers) / middle(beside_gets)
+    return [
+        Row(
+            figure="produce p99 while 2 readers catch up / readers on S3", unit="ms", ours=middle(beside_consumers) / 1000,
+            value=value, value_unit="×", demand=Demand(must=1.5, aim=1.2, is_least=False),
+            notes=[f"p99 beside consumers {spread(beside_consumers)} us, beside plain readers {spread(beside_gets)} us"],
+        )
+    ]  # fmt: skip
+
+
+def _steady_p99(bench: Bench, lane: Lane, read: Any) -> float:
+    """p99 in us of 5000 records of 1 KB a second while two readers run `read` for as long as it lasts."""
+    rate, seconds = 5000, max(2, int(10 * bench.scale))
+    with bench.topic(lane, partitions=4) as topic:
+        stop = threading.Event()
+
+        def keep_reading() -> None:
+            while not stop.is_set():
+                read()
+
+        readers = [threading.Thread(target=keep_reading) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        try:
+            shown = programs.run(
+                "rdkafka_load", "produce", lane.server.bootstrap, topic,
+                messages=rate * seconds, size=1024, partitions=4, rate=rate, acks="all", linger_ms=1,
+            )  # fmt: skip
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join()
+    return float(shown["latency_us"]["p99"])
+
+
+def requests_per_gigabyte(bench: Bench) -> list[Row]:
+    """S3 requests per GB at 1000 partitions and 50 MB/s: four virtual hours, counted by the simulator's bucket."""
+    raise NotMeasured("the simulator's counting bucket shows it: `automq sim`, not this run")
