@@ -9,6 +9,7 @@ from automq_broker.kernel.errors import ClientFault, Refused
 from automq_broker.meta import topic_configs
 from automq_broker.meta.commands import SetConfigs
 from automq_broker.meta.rows import ResourceType
+from automq_broker.meta.topics import check_name
 from automq_broker.wire.codes import ErrorCode
 
 
@@ -26,6 +27,7 @@ def present(resource_type: int, name: str, context: RequestContext) -> Mapping[s
     """What is set for the resource itself; raises ClientFault for a resource that cannot be altered."""
     state = context.desk.control.state
     if resource_type == ResourceType.TOPIC:
+        check_name(name)
         topic = state.topic(name)
         if topic is None:
             raise ClientFault(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The topic does not exist.")

@@ -25,6 +25,7 @@ from automq_broker.wire.apis.k19_create_topics import (
     CreateTopicsResponse,
 )
 from automq_broker.wire.codes import ErrorCode
+from automq_broker.wire.schema import ZERO_UUID
 
 _REPLICATION_FACTOR = 1
 _DEFAULT = -1
@@ -85,13 +86,16 @@ async def _create(
     deadline: float,
     context: RequestContext,
 ) -> CreatableTopicResult:
-    row = CreatableTopicResult(name=topic.name, num_partitions=-1, replication_factor=-1, configs=[])
+    row = CreatableTopicResult(
+        name=topic.name, num_partitions=-1, replication_factor=-1, configs=[], error_message=None
+    )
     try:
         if is_duplicate:
             raise ClientFault(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
         if total > context.desk.settings.max_partitions_per_request:
             raise ClientFault(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
         command = _command(topic, context)
+        row.topic_id = command.topic_id
         if validate_only:
             context.desk.control.state.decide(command)
         else:
@@ -99,6 +103,7 @@ async def _create(
             row.topic_id = created.topic.topic_id
             await wait_served(topic.name, deadline, context)
     except ClientFault as fault:
+        row.topic_id = ZERO_UUID
         row.error_code = fault.code
         row.error_message = fault.message or None
         row.configs = None if context.api_version < 5 else []

@@ -11,6 +11,7 @@ from automq_broker.desk.config_rows import topic_rows
 from automq_broker.desk.context import RequestContext
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.rows import ResourceType
+from automq_broker.meta.topics import check_name
 from automq_broker.wire.apis.k32_describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -31,7 +32,7 @@ def _describe(
     resource: DescribeConfigsResource, request: DescribeConfigsRequest, context: RequestContext
 ) -> DescribeConfigsResult:
     result = DescribeConfigsResult(
-        resource_type=resource.resource_type, resource_name=resource.resource_name, error_message=None
+        resource_type=resource.resource_type, resource_name=resource.resource_name, error_message=""
     )
     try:
         rows = rows_of(resource.resource_type, resource.resource_name, context)
@@ -46,6 +47,7 @@ def _describe(
 def rows_of(resource_type: int, name: str, context: RequestContext) -> list[ConfigRow]:
     """The rows of one resource; raises ClientFault."""
     if resource_type == ResourceType.TOPIC:
+        check_name(name)
         topic = context.desk.control.state.topic(name)
         if topic is None:
             raise ClientFault(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
@@ -78,6 +80,7 @@ def _result(row: ConfigRow, request: DescribeConfigsRequest) -> DescribeConfigsR
         config_source=row.source,
         is_sensitive=row.is_sensitive,
         config_type=ConfigType(row.type),
+        documentation=None,
     )
     if request.include_synonyms:
         result.synonyms = [

@@ -204,9 +204,7 @@ def _refuse(ask: _Ask, fault: ClientFault) -> None:
     row.error_code = fault.code
     row.records = []
     row.high_watermark = row.last_stable_offset = row.log_start_offset = -1
-    if fault.code == ErrorCode.OFFSET_OUT_OF_RANGE and ask.partition is not None:
-        row.high_watermark = row.last_stable_offset = ask.partition.log.high_watermark
-        row.log_start_offset = ask.partition.log.start_offset
+    row.aborted_transactions = []
     ask.partition = None
 
 

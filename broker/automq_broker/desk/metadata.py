@@ -16,6 +16,7 @@ from automq_broker.desk.create_topics import create_automatically
 from automq_broker.desk.views import controller_id, live_brokers, partition_view
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.rows import TopicRow
+from automq_broker.meta.topics import check_name
 from automq_broker.wire.apis.k03_metadata import (
     MetadataRequest,
     MetadataRequestTopic,
@@ -44,7 +45,7 @@ async def handle(request: MetadataRequest, context: RequestContext) -> MetadataR
         topics = sorted(context.desk.control.state.topics(), key=lambda topic: topic.name)
         response.topics = [_known(topic, request, context) for topic in topics]
     else:
-        asked = request.topics or []
+        asked = list({(want.name, want.topic_id): want for want in request.topics or []}.values())
         response.topics = list(await asyncio.gather(*(_asked(want, request, context) for want in asked)))
     return response
 
@@ -63,6 +64,10 @@ async def _asked(
     topic = context.desk.control.state.topic(want.name)
     if topic is not None:
         return _known(topic, request, context)
+    try:
+        check_name(want.name)
+    except ClientFault as fault:
+        return MetadataResponseTopic(name=want.name, error_code=fault.code)
     code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if request.allow_auto_topic_creation and context.desk.settings.auto_create_topics:
         try:

@@ -109,22 +109,23 @@ def _append(
             row.log_append_time_ms = outcome.append_time_ms
             row.log_start_offset = outcome.log_start_offset
         elif isinstance(outcome, ClientFault):
-            _refuse(row, outcome)
+            _refuse(row, outcome, partition)
         pending.arrived()
 
     try:
         context.desk.engine.append(partition, data.records, done, timeout_s=max(0, request.timeout_ms) / 1000)
-    except ClientFault:
+    except ClientFault as fault:
+        _refuse(row, fault, partition)
         pending.left -= 1
-        raise
 
 
-def _refuse(row: PartitionProduceResponse, fault: ClientFault) -> None:
+def _refuse(row: PartitionProduceResponse, fault: ClientFault, judge: Partition | None = None) -> None:
+    """Fill the row with a refusal; what a log itself refused is answered with that log's start, as Kafka does."""
     row.error_code = fault.code
     row.error_message = fault.message or None
     row.base_offset = -1
     row.log_append_time_ms = -1
-    row.log_start_offset = -1
+    row.log_start_offset = -1 if judge is None else judge.log.start_offset
 
 
 def _point_to_leader(row: PartitionProduceResponse, response: ProduceResponse, topic, context: RequestContext) -> None:  # type: ignore[no-untyped-def]
