@@ -9,10 +9,10 @@ STAMP  := $(VENV)/.installed
 TYPED  := broker operator tools tests/twins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick lint fmt bench sim docs clean
+.PHONY: help setup run test quick differential lint fmt bench sim docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install this project with its test tools
 
@@ -41,6 +41,9 @@ lint: $(STAMP) ## ruff, mypy strict, the layers of the rooms, drift of generated
 fmt: $(STAMP) ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+differential: $(STAMP) ## compare answers with Apache Kafka 4.3 field by field (needs a JDK and Maven)
+	@$(BIN)/python -m pytest tests/clients/differential
 
 bench: $(STAMP) ## measure against Apache Kafka 4.3 in the same run (ARGS="--help" lists the options)
 	@PYTHONPATH=tests $(BIN)/python -m bench.run $(ARGS)

@@ -295,7 +295,7 @@ def test_blocks_of_another_generation_are_foreign():
     writer = fresh_writer(disk, generation=1)
     group(disk, writer, (1, 0, 500))
     group(disk, writer, (1, 1, 500))
-    formatted(disk, generation=2)
+    formatted(disk, generation=2, replaces=drive(read_superblocks(), disk.read_blocking))
     recovered, records = scan(disk)
     assert records == []
     assert recovered.torn is None
