@@ -81,11 +81,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         automq.main(args=list(arguments), prog_name="automq", standalone_mode=False)
     except BaseException as end:  # noqa: BLE001 - the last door: every way to end gets an exit code of its own
-        return _exit_code(end)
+        return exit_code(end)
     return OK
 
 
-def _exit_code(end: BaseException) -> int:
+def exit_code(end: BaseException) -> int:
+    """What the process should end with; shows what there is to say."""
     code = BUG
     match end:
         case SystemExit():
@@ -99,10 +100,6 @@ def _exit_code(end: BaseException) -> int:
             code = _refuse(end.format_message())
         case click.Abort() | KeyboardInterrupt():
             code = INTERRUPTED
-        case BrokenPipeError():
-            # The reader of our output (a pager, head) has gone; the interpreter must not complain at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = OK
         case AutomqError() if not isinstance(end, Bug):
             code = _refuse(str(end) or type(end).__name__)
         case _:
@@ -132,4 +129,16 @@ def leave(code: int) -> None:
     sys.exit(code)
 
 
-__all__ = ["BUG", "ENTRY_POINTS", "INTERRUPTED", "OK", "REFUSED", "USAGE", "automq", "commands", "leave", "run"]
+__all__ = [
+    "BUG",
+    "ENTRY_POINTS",
+    "INTERRUPTED",
+    "OK",
+    "REFUSED",
+    "USAGE",
+    "automq",
+    "commands",
+    "exit_code",
+    "leave",
+    "run",
+]

@@ -78,7 +78,7 @@ class Front:
     async def until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
         """Wait until `condition()` holds."""
         async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110 - the condition is any expression of a test
+            while not condition():
                 await asyncio.sleep(0.002)
 
 

@@ -16,7 +16,6 @@ from typing import Any, Literal, TextIO
 _VALUE_MAX = 256
 _TRACE_MAX = 8000
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _BARE = re.compile(r"[A-Za-z0-9_.:/@%+*\-\[\]<>|,~]+")
 
 _WINDOW_S = 10.0
@@ -103,9 +102,15 @@ def _time(record: logging.LogRecord) -> str:
 def _cut(text: str, key: str) -> str:
     limit = _TRACE_MAX if key == "trace" else _VALUE_MAX
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
-    return _UNSAFE.sub(
-        lambda m: "\\\\" if m[0] == "\\" else m[0].encode("unicode_escape", "surrogatepass").decode(), shortened
-    )
+    if shortened.isprintable() and "\\" not in shortened:
+        return shortened
+    return "".join(map(_safe, shortened))
+
+
+def _safe(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def _quoted(value: Any, key: str) -> str:

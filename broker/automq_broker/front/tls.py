@@ -108,7 +108,9 @@ def _load(listener: str, what: str, step: Callable[[], None]) -> None:
     try:
         step()
     except ssl.SSLError as error:
-        raise Refused(f"listener {listener}: {what} cannot be used for TLS: {error.reason or error}") from error
+        # Errors that OpenSSL itself did not raise have no reason.
+        reason = getattr(error, "reason", None) or error.args[-1]
+        raise Refused(f"listener {listener}: {what} cannot be used for TLS: {reason}") from error
     except OSError as error:
         raise Refused(f"listener {listener}: cannot read {what}: {error.strerror or error}") from error
     except ValueError as error:

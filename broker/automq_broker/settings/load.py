@@ -114,7 +114,7 @@ def _unknown(given: Given) -> str:
 
 
 def _shown(given: Given) -> str:
-    is_secret = re.search(r"password|secret|jaas|keystore[.]key|passphrase", given.key)
+    is_secret = re.search(r"(?i)passw|passphrase|secret|jaas|token|credential|[.]key$", given.key)
     return f"{_cut(given.key)}={'<hidden>' if is_secret else _cut(given.value)}"
 
 
