@@ -16,7 +16,7 @@ _MIB = 1 << 20
 # Nothing is uploaded on its own, so that the whole load waits in the log for recovery.
 _KEEP_IN_WAL = {
     "s3.wal.capacity": str(2048 * _MIB),
-    "s3.wal.upload.threshold": str(1536 * _MIB),
+    "s3.wal.upload.threshold": str(1024 * _MIB),
     "s3.wal.upload.interval.ms": "3600000",
 }
 
