@@ -44,6 +44,7 @@ def code_of(header: Any, log_settings: LogSettings = CREATE_TIME) -> ErrorCode:
         (plain(attributes=0x20), ErrorCode.INVALID_RECORD),
         (plain(attributes=0x30), ErrorCode.INVALID_RECORD),
         (idempotent(1, -1), ErrorCode.INVALID_RECORD),
+        (idempotent(0, -1), ErrorCode.INVALID_RECORD),
         (plain(attributes=0x08), ErrorCode.INVALID_TIMESTAMP),
         (plain(max_timestamp=NOW + 3_600_001), ErrorCode.INVALID_TIMESTAMP),
         (idempotent(1, 0, attributes=0x10), ErrorCode.INVALID_TXN_STATE),
@@ -111,12 +112,13 @@ def test_a_records_field_must_hold_one_batch_in_a_known_format(
 
 def test_zstd_is_fine_from_produce_7_on_and_other_codecs_always() -> None:
     check_field(plain(attributes=4), 100, 7)
+    check_field(plain(batch_length=49), 61, 7)
     for codec in range(4):
         check_field(plain(attributes=codec), 100, 3)
 
 
 def test_records_are_decoded_only_where_the_header_cannot_tell() -> None:
-    one, many = plain(), plain(3)
+    one, many = plain(), plain(2)
     compacted = LogSettings(is_compacted=True)
     assert not CREATE_TIME.needs_records(many)
     assert compacted.needs_records(one)
@@ -128,6 +130,8 @@ def test_records_are_decoded_only_where_the_header_cannot_tell() -> None:
 
 def test_a_batch_is_recompressed_only_when_the_topic_names_another_codec() -> None:
     zstd = plain(attributes=4)
+    for codec, name in enumerate(("uncompressed", "gzip", "snappy", "lz4", "zstd")):
+        assert not LogSettings(compression_type=name).must_recompress(plain(attributes=codec))
     assert not CREATE_TIME.must_recompress(zstd)
     assert not LogSettings(compression_type="zstd").must_recompress(zstd)
     assert LogSettings(compression_type="gzip").must_recompress(zstd)

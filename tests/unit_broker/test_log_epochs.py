@@ -56,6 +56,7 @@ def test_a_reader_that_shares_our_log_does_not_diverge() -> None:
     assert diverging_epoch(HISTORY, 5, 200, log_end=400) is None
     assert diverging_epoch(HISTORY, 5, 250, log_end=400) is None
     assert diverging_epoch(HISTORY, 9, 400, log_end=400) is None
+    assert diverging_epoch(HISTORY, 5, 120, log_end=400, log_start=120) is None
 
 
 def test_a_reader_beyond_the_end_of_its_epoch_is_sent_back() -> None:

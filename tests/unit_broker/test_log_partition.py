@@ -54,7 +54,10 @@ def test_batches_get_consecutive_offsets_before_they_are_durable() -> None:
     assert (log.end_offset, log.high_watermark, log.last_stable_offset) == (104, 100, 100)
     assert log.durable_to(103)
     assert not log.durable_to(102)
+    assert not log.durable_to(103)
     assert (log.high_watermark, log.last_stable_offset) == (103, 103)
+    assert log.durable_to(104)
+    assert log.high_watermark == log.end_offset
     log.check()
 
 
@@ -98,13 +101,17 @@ def test_the_start_only_moves_forward() -> None:
     assert log.advance_start(4)
     assert not log.advance_start(3)
     assert log.start_offset == 4
+    assert log.advance_start(10)
+    assert log.start_offset == 10
 
 
 def test_delete_records_means_offsets_up_to_the_high_watermark() -> None:
     log = new_log(10, start=4)
     prepare(log, plain(5))
     assert log.delete_before(-1) == 10
+    assert log.delete_before(10) == 10
     assert log.delete_before(7) == 7
+    assert log.delete_before(0) == 4
     assert log.delete_before(2) == 4
     for wrong in (11, -2):
         with pytest.raises(ClientFault) as caught:
@@ -150,6 +157,7 @@ def test_replay_refuses_transactions_which_this_version_cannot_show_correctly() 
 
 def test_an_idempotent_batch_waits_for_the_checkpoint_and_a_plain_one_does_not() -> None:
     log = new_log(5, has_checkpoint=True)
+    assert log.needs_checkpoint(idempotent(0, 0))
     assert log.needs_checkpoint(idempotent(1, 0))
     assert not log.needs_checkpoint(plain())
     prepare(log, plain())

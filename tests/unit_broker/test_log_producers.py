@@ -257,6 +257,8 @@ def sealed(body: bytes) -> bytes:
 
 def test_a_checkpoint_with_a_good_crc_and_bad_contents_is_still_refused() -> None:
     data = sample().snapshot(16)[:-4]
+    with pytest.raises(Corrupt, match="begins with"):
+        checkpoint.decode(sealed(b"XQPS" + data[4:]))
     with pytest.raises(Refused, match="version 2"):
         checkpoint.decode(sealed(data[:4] + b"\x02\x00" + data[6:]))
     for count in (0, 1, 3, 2**32 - 1):

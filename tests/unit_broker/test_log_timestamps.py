@@ -37,6 +37,8 @@ def test_what_lies_below_the_logs_start_is_no_candidate() -> None:
 def test_the_largest_timestamp_is_the_first_of_equals() -> None:
     assert largest_timestamp(SUMMARIES) == (10, 19, 80)
     assert largest_timestamp(SUMMARIES, log_start=20) == (30, 39, 80)
+    assert largest_timestamp(SUMMARIES, log_start=19) == (10, 19, 80)
+    assert largest_timestamp([(0, 5, 0)]) == (0, 5, 0)
     assert largest_timestamp([]) is None
     assert largest_timestamp([(0, 5, -1)]) is None
 
@@ -47,12 +49,14 @@ def test_the_record_of_a_batch_is_found_by_its_time() -> None:
     assert first_record_at_or_after(records, 6, log_start=12) == (7, 12)
     assert first_record_at_or_after(records, 10) is None
     assert record_with_timestamp(records, 9) == (9, 11)
+    assert record_with_timestamp(records, 9, log_start=11) == (9, 11)
     assert record_with_timestamp(records, 9, log_start=12) == (9, 13)
 
 
 def test_a_header_that_lies_about_its_max_timestamp_gives_the_largest_there_is() -> None:
     records = [Timed(10, 5), Timed(11, 9), Timed(12, 7)]
     assert record_with_timestamp(records, 1000) == (9, 11)
+    assert record_with_timestamp([*records, Timed(13, 9)], 1000) == (9, 11)
     assert record_with_timestamp([], 1000) is None
 
 
