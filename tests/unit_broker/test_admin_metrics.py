@@ -158,7 +158,7 @@ def test_the_loop_watch_notices_a_blocked_loop() -> None:
         watch = LoopWatch(HandClock())
         task = asyncio.create_task(watch.run())
         await asyncio.sleep(0.2)
-        time.sleep(0.2)
+        time.sleep(0.2)  # noqa: ASYNC251 - it is what the test is about
         await asyncio.sleep(0.05)
         task.cancel()
         (sample,) = watch.samples()

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import uvloop
+from automq_broker.front.connection import Connection
+from automq_broker.front.server import versions_of
+from automq_broker.front.shared import Shared
 from automq_broker.front.values import FETCH, Limits
+from automq_broker.front.view import ConnectionView
 from automq_broker.kernel.errors import CloseConnection
 from automq_broker.wire.apis.k00_produce import (
     PartitionProduceData,
@@ -20,7 +24,9 @@ from automq_broker.wire.apis.k01_fetch import FetchRequest, FetchResponse
 from automq_broker.wire.apis.k03_metadata import MetadataResponse
 from automq_broker.wire.apis.k12_heartbeat import HeartbeatResponse
 from automq_broker.wire.apis.k18_api_versions import ApiVersionsResponse
-from twins.front_client import answer_versions, front
+from automq_broker.wire.frames import encode_request
+from automq_broker.wire.index import request_class
+from twins.front_client import SERVED, CountingMeters, HandClock, answer_versions, front
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -424,3 +430,61 @@ def test_a_fetch_without_a_reader_is_cancelled(run: Run) -> None:
             await f.until(lambda: f.server.in_flight_bytes == 0)
 
     run(scenario())
+
+
+class _RecordingTransport:
+    """Remembers what was written, in which pieces."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.pieces.append(bytes(data))
+
+    def writelines(self, segments: Any) -> None:
+        self.pieces.extend(bytes(segment) for segment in segments)
+
+    def set_write_buffer_limits(self, high: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_answers_of_one_turn_of_the_loop_leave_as_one_piece() -> None:
+    class Registry:
+        def opened(self, connection: Connection) -> None:
+            connection.view.principal = "User:x"
+
+        def lost(self, connection: Connection, reason: str) -> None:
+            pass
+
+    async def scenario() -> None:
+        gate = Gate()
+        shared = Shared(
+            limits=Limits(),
+            serve=gate,
+            accepted=versions_of(SERVED),
+            unsupported_api_versions=ApiVersionsResponse,
+            meters=CountingMeters(),
+            clock=HandClock(),
+            registry=Registry(),
+        )
+        view = ConnectionView(connection_id=1, listener="A", client_host="h", client_port=1, is_tls=False, opened_at=0)
+        connection, transport = Connection(shared, view), _RecordingTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        frames = b"".join(encode_request(12, 0, number, "c", request_class(12)()) for number in range(5))
+        connection.get_buffer(-1)[: len(frames)] = frames
+        connection.buffer_updated(len(frames))
+        for future in gate.futures:
+            future.set_result(HeartbeatResponse())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(transport.pieces) == 1
+        assert transport.pieces[0].count(b"\x00\x00\x00\x06\x00\x00\x00") == 5
+        connection.connection_lost(None)
+
+    asyncio.run(scenario())

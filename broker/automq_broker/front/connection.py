@@ -143,7 +143,7 @@ class Connection(Receiver):
     @property
     def blocked(self) -> tuple[str, ...]:
         """Why it is not read now, in words."""
-        return tuple((block.name or "").lower() for block in Block if block & self._block)
+        return tuple(name for bit, name in Block.NAMES if bit & self._block)
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Connection(Receiver):
             self._block &= ~Block.IN_FLIGHT
         if self._block & Block.UNSENT or self._exclusive is not None:
             self._look_at_unsent(transport)
-        if not self._block:
+        if self._is_paused and not self._block:
             self._advance()
 
     def _look_at_unsent(self, transport: asyncio.Transport) -> None:

@@ -5,6 +5,7 @@ import types
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from automq_broker.front.budget import SMALL_MAX
 from automq_broker.front.buffers import FrameBuffer
 from automq_broker.kernel.errors import CloseConnection
 from automq_broker.ports import Buffer
@@ -51,7 +52,8 @@ class Slot:
         if self.is_released:
             return
         self.is_released = True
-        self.shared.budget.pool(self.size).release(self.size)
+        budget = self.shared.budget
+        (budget.small if self.size <= SMALL_MAX else budget.large).release(self.size)
         if self.buffer is not None:
             self.shared.buffers.give_back(self.buffer)
             self.buffer = None
