@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 TYPED  := broker operator tools tests/twins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick differential lint fmt docs clean
+.PHONY: help setup run test quick differential lint fmt bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ fmt: $(STAMP) ## format the code and repair what ruff can repair
 
 differential: $(STAMP) ## compare answers with Apache Kafka 4.3 field by field (needs a JDK and Maven)
 	@$(BIN)/python -m pytest tests/clients/differential
+
+bench: $(STAMP) ## measure against Apache Kafka 4.3 in the same run (ARGS="--help" lists the options)
+	@PYTHONPATH=tests $(BIN)/python -m bench.run $(ARGS)
 
 docs: $(STAMP) ## write the generated files and pages again
 	@$(BIN)/python tools/check_generated.py --write

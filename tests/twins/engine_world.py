@@ -85,11 +85,13 @@ class MortalBucket(MemoryBucket):
 
     async def put(self, key: str, segments: Sequence[Buffer], *, if_absent: bool = False) -> str:
         """See Bucket.put."""
-        return await self._change(super().put(key, segments, if_absent=if_absent))
+        etag: str = await self._change(super().put(key, segments, if_absent=if_absent))
+        return etag
 
     async def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """See Bucket.put_if_match."""
-        return await self._change(super().put_if_match(key, data, etag))
+        changed: str = await self._change(super().put_if_match(key, data, etag))
+        return changed
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         """See Bucket.delete_many."""
