@@ -1,7 +1,7 @@
 """Write docs/protocol.md from the table of served APIs, so that the page cannot drift from the code.
 
-    python tools/generate_protocol_docs.py            # write
-    python tools/generate_protocol_docs.py --check    # exit 1 if the committed page differs
+python tools/generate_protocol_docs.py            # write
+python tools/generate_protocol_docs.py --check    # exit 1 if the committed page differs
 """
 
 import ast
@@ -29,7 +29,8 @@ def page() -> str:
     missing = ", ".join(f"{APIS[key].name} ({key})" for key in sorted(APIS) if key not in SERVED)
     return (
         f"{HEAD}{rows}\n## Not served\n\nAPIs of Kafka 4.3 that are not advertised; a request for one closes the "
-        f"connection, as in Kafka: {missing}.\n\n## What each API checks and ignores\n\n{notes}".rstrip() + "\n"
+        f"connection, as in Kafka: {missing}.\n\n## What each API checks and ignores\n\n{notes}".rstrip()
+        + "\n"
     )
 
 
