@@ -159,9 +159,10 @@ def test_rows_of_connections_tell_who_is_there() -> None:
     async def scenario() -> None:
         async with front(answer_versions) as f:
             client = await f.client()
-            client.send_versions()
-            await client.answer()
+            client.send_versions(version=3)
+            await client.answer(18, 3)
             row = f.server.connections()[0]
+            assert row.software == "x 1"
             assert (row.listener, row.principal, row.client_id) == ("PLAINTEXT", "User:ANONYMOUS", "test")
             assert (row.requests, row.in_flight, row.unsent_bytes, row.blocked) == (1, 0, 0, ())
             assert row.peer.startswith("127.0.0.1:")

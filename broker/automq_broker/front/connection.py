@@ -16,6 +16,7 @@ from automq_broker.front.values import API_VERSIONS
 from automq_broker.front.view import ConnectionView
 from automq_broker.kernel.errors import CloseConnection
 from automq_broker.ports import Buffer
+from automq_broker.wire.apis.k18_api_versions import ApiVersionsRequest
 from automq_broker.wire.frames import (
     RequestHeader,
     UnsupportedVersion,
@@ -28,6 +29,8 @@ from automq_broker.wire.frames import (
 if TYPE_CHECKING:
     from automq_broker.front.shared import Shared
 
+
+_SOFTWARE_MAX = 64
 
 _JOINED_BYTES_MAX = 16 * 1024
 """Answers up to here together are copied into one piece, which costs less than handing over the pieces."""
@@ -164,7 +167,10 @@ class Connection(Receiver):
                 raise CloseConnection("not authenticated")
             self.client_id = header.client_id
             self.requests += 1
-            self._answer(slot, shared.serve(header, decode_request(header, frame, position), self.view))
+            request = decode_request(header, frame, position)
+            if key == API_VERSIONS:
+                self._note_software(request)
+            self._answer(slot, shared.serve(header, request, self.view))
         except UnsupportedVersion:
             self._refuse(slot, "unsupported")
         except WireError:
@@ -174,6 +180,11 @@ class Connection(Receiver):
         except BaseException:
             slot.release()
             raise
+
+    def _note_software(self, request: ApiVersionsRequest) -> None:
+        """For /status; clients tell it from version 3 on."""
+        self.view.software_name = request.client_software_name[:_SOFTWARE_MAX]
+        self.view.software_version = request.client_software_version[:_SOFTWARE_MAX]
 
     def _refuse_version(self, slot: Slot) -> None:
         header = slot.header

@@ -68,14 +68,6 @@ class GroupSettings(Group):
         meaning="Longest note that a client may store with an offset.",
         why="Kafka's default.",
     )
-    offsets_commit_timeout_ms: int = integer(
-        "offsets.commit.timeout.ms",
-        5_000,
-        low=1,
-        unit="ms",
-        meaning="How long an offset commit waits to be durable.",
-        why="Kafka's default.",
-    )
     snapshot_bytes: int = integer(
         "automq.group.snapshot.bytes",
         64 << 20,

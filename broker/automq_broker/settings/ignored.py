@@ -81,7 +81,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (
         "one event loop does this work; there are no such threads or queues",
         "num.io.threads num.network.threads background.threads queued.max.requests *.purgatory.* group.coordinator.* "
-        "offsets.load.buffer.size offsets.topic.compression.codec request.timeout.ms",
+        "offsets.commit.timeout.ms offsets.load.buffer.size offsets.topic.compression.codec request.timeout.ms",
     ),
     (
         "no SASL mechanism is part of this version; listeners that need one are refused",
@@ -115,6 +115,14 @@ _REASONS: tuple[tuple[str, str], ...] = (
         "zookeeper.*",
     ),
     (
+        "the bucket knows which cluster it belongs to, and the write-ahead log is checked against it",
+        "cluster.id",
+    ),
+    (
+        "compaction chooses sizes and ages by itself",
+        "s3.stream.object.compaction.* s3.stream.set.object.compaction.*",
+    ),
+    (
         "streams in the bucket are the only storage there is",
         "elasticstream.*",
     ),
@@ -125,7 +133,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (
         "this part of AutoMQ is not part of this version",
         "s3.ops.buckets s3.wal.thread s3.network.* s3.telemetry.* s3.controller.* s3.max.* s3.stream.allocator.* "
-        "s3.stream.object.compaction.* s3.stream.set.object.compaction.* s3.metrics.* s3.backpressure.* s3.failover.* "
+        "s3.metrics.* s3.backpressure.* s3.failover.* "
         "autobalancer.* broker.quota.* cluster.quota.* automq.zone.* automq.zonerouter.* automq.table.* "
         "automq.backpressure.* automq.retry.* automq.kafka-go.*",
     ),

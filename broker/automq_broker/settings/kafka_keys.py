@@ -163,6 +163,7 @@ num.network.threads INT 3
 num.recovery.threads.per.data.dir INT 2
 num.replica.alter.log.dirs.threads INT null
 num.replica.fetchers INT 1
+offsets.commit.timeout.ms INT 5000
 offsets.load.buffer.size INT 5242880
 offsets.topic.compression.codec INT 0
 offsets.topic.replication.factor SHORT 3

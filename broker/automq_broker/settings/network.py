@@ -1,8 +1,6 @@
 """Listeners, connections and the memory that requests may hold."""
 
-from automq_broker.settings.fields import INT_MAX, KIB, LONG_MAX, MIB, Group, Update, integer, long, names
-
-_CLUSTER = Update.CLUSTER_WIDE
+from automq_broker.settings.fields import INT_MAX, KIB, LONG_MAX, MIB, Group, integer, long, names
 
 
 class NetworkSettings(Group):
@@ -79,7 +77,6 @@ class NetworkSettings(Group):
         "max.connections",
         10_000,
         low=1,
-        update=_CLUSTER,
         meaning="Connections at the same time; a new one above the limit is closed.",
         why="10000 fits the usual limit of open files; Kafka's default is no limit.",
     )
@@ -87,14 +84,12 @@ class NetworkSettings(Group):
         "max.connections.per.ip",
         INT_MAX,
         low=0,
-        update=_CLUSTER,
         meaning="Connections at the same time from one address; a new one above the limit is closed.",
         why="No limit: behind a proxy or a NAT gateway all clients share one address.",
     )
     max_connections_per_ip_overrides: tuple[str, ...] = names(
         "max.connections.per.ip.overrides",
         (),
-        update=_CLUSTER,
         meaning="Other limits for certain addresses, address:count.",
         why="Empty: one limit for all.",
     )

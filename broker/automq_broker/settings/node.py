@@ -24,12 +24,6 @@ class NodeSettings(Group):
         meaning="The zone this broker runs in; clients with client.rack prefer brokers of their own zone.",
         why="Unset: no zone is told to anybody.",
     )
-    cluster_id: str | None = text(
-        "cluster.id",
-        None,
-        meaning="The cluster that the bucket must belong to; the start is refused if it is another's.",
-        why="Unset: a new bucket gets a random id, an existing one keeps its own.",
-    )
     data_dir: str = text(
         "automq.data.dir",
         "data",
@@ -139,14 +133,6 @@ class TlsSettings(Group):
         "DEFAULT",
         meaning="Rules RULE:pattern/replacement/[LU], with commas between, from a certificate's name to a principal.",
         why="DEFAULT: the whole distinguished name.",
-    )
-    reload_interval_ms: int = integer(
-        "automq.ssl.reload.interval.ms",
-        10_000,
-        low=100,
-        unit="ms",
-        meaning="How often the PEM files are looked at for changes.",
-        why="10 s: certificates are renewed hours before they expire.",
     )
 
 

@@ -62,30 +62,6 @@ class BucketSettings(Group):
         meaning="How often objects shared by several partitions are looked at for splitting.",
         why=_AUTOMQ,
     )
-    set_compaction_force_split_minutes: int = integer(
-        "s3.stream.set.object.compaction.force.split.minutes",
-        120,
-        low=1,
-        unit="min",
-        meaning="Age after which a shared object is split even if its parts are small.",
-        why=_AUTOMQ,
-    )
-    object_compaction_interval_minutes: int = integer(
-        "s3.stream.object.compaction.interval.minutes",
-        30,
-        low=1,
-        unit="min",
-        meaning="How often small objects of one partition are merged.",
-        why=_AUTOMQ,
-    )
-    object_compaction_max_size: int = long(
-        "s3.stream.object.compaction.max.size.bytes",
-        10 * GIB,
-        low=MIB,
-        unit="bytes",
-        meaning="No merged object becomes larger.",
-        why=_AUTOMQ,
-    )
     delete_retention_minutes: int = integer(
         "s3.object.delete.retention.minutes",
         10,

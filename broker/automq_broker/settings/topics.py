@@ -147,7 +147,6 @@ class TopicSettings(Group):
         86_400_000,
         low=1,
         unit="ms",
-        update=_CLUSTER,
         meaning="How long a partition remembers the sequence numbers of a silent producer.",
         why="Kafka's day.",
     )
