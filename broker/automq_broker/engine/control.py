@@ -200,27 +200,27 @@ class Control:
             self._chores.reap()
             if self._seat.is_snapshot_due and not self._chores.is_busy:
                 await self._chores.start_snapshot(self._state, self._seat.own_head.seq, self._seat.new_nonce())
-            await self._wait_for_work()
+            is_renewal_due = await self._is_silent()
             if self._queue:
                 await self._commit_batch()
-            elif self._silent_s() >= self._knobs.renew_interval_s and not self._is_stopping:
+            elif is_renewal_due:
                 await self._commit(())
                 self._renewals += 1
         await self._chores.drop()
         await self._seat.release()
 
-    async def _wait_for_work(self) -> None:
-        if self._queue:
-            return
+    async def _is_silent(self) -> bool:
+        """Wait for something to do; True when nothing came until the head is due for a renewal."""
+        if self._queue or self._is_stopping:
+            return False
         self._wake.clear()
+        silent_s = self._clock.monotonic() - self._seat.committed_at
         try:
-            async with asyncio.timeout(max(0.0, self._knobs.renew_interval_s - self._silent_s())):
+            async with asyncio.timeout(max(0.0, self._knobs.renew_interval_s - silent_s)):
                 await self._wake.wait()
         except TimeoutError:
-            return
-
-    def _silent_s(self) -> float:
-        return self._clock.monotonic() - self._seat.committed_at
+            return True
+        return False
 
     async def _commit_batch(self) -> None:
         started = self._clock.monotonic()
