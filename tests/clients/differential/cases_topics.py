@@ -68,11 +68,25 @@ def no_topics_and_all_topics(world: World, version: int) -> Steps:
     yield Ask(message=MetadataRequest(topics=None), view=view)
 
 
-@case(METADATA, least=10)
+def _by_id(world: World, *asked: tuple[str | None, UUID]) -> MetadataRequest:
+    topics = [MetadataRequestTopic(name=name, topic_id=topic_id) for name, topic_id in asked]
+    return MetadataRequest(topics=topics, allow_auto_topic_creation=False)
+
+
+@case(METADATA, least=12)
 def topics_by_id(world: World, version: int) -> Steps:
-    topic_id = world.topic_id(world.seeded())
-    for name, asked in ((None, topic_id), (None, UUID(int=77)), (None, UUID(int=0)), ("seeded", topic_id)):
-        yield MetadataRequest(topics=[MetadataRequestTopic(name=name, topic_id=asked)], allow_auto_topic_creation=False)
+    yield _by_id(world, (None, world.topic_id(world.seeded())))
+    yield _by_id(world, (None, UUID(int=77)))
+    yield _by_id(world, ("seeded", world.topic_id(world.seeded())))
+
+
+@case(METADATA, least=10, most=11)
+def ids_came_too_early(world: World, version: int) -> Steps:
+    def view(answer: Any) -> Any:
+        return [row.error_code for row in answer.topics]
+
+    for asked in ((None, world.topic_id(world.seeded())), (None, UUID(int=0)), ("seeded", UUID(int=77))):
+        yield Ask(message=_by_id(world, asked), view=view)
 
 
 @case(METADATA, least=8)
