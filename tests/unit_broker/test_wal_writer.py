@@ -314,3 +314,20 @@ def test_trim_keeps_the_block_in_which_the_oldest_needed_record_starts():
     submit(disk, writer, writer.superblock(zeroed_bytes=0))
     disk.complete()
     assert [record.header.base_offset for record in scan(disk)[1]] == [5]
+
+
+def test_trim_stops_before_a_group_that_is_only_partly_durable():
+    disk = device()
+    writer = fresh_writer(disk)
+    writer.append(header(base=0), batch(600_000))
+    writer.append(header(base=1), batch(600_000))
+    writes = writer.cut(Lsn(0))
+    for write in writes:
+        submit(disk, writer, write)
+    disk.complete(2)
+    assert 0 < writer.durable_lsn < writes[-1].end_lsn
+    writer.trim(writer.durable_lsn)
+    assert writer.untrimmed_bytes == 0
+    disk.complete(1)
+    writer.trim(writer.durable_lsn)
+    assert writer.untrimmed_bytes == writer.durable_lsn

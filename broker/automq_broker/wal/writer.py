@@ -93,6 +93,8 @@ class WalWriter:
         self._closed: deque[_Block] = deque()
         self._in_flight: deque[tuple[Write, Lsn]] = deque()
         self._done: set[int] = set()
+        self._cut_ends: deque[Lsn] = deque()
+        self._whole_lsn = ring.end_lsn
         self._superblock_pages = allocate(2 * SUPERBLOCK_BYTES)
         self._superblock = ring.superblock
         self._superblock_in_flight = False
@@ -220,6 +222,8 @@ class WalWriter:
                 writes.append(self._opening_superblock(end_lsn))
             self._closed.popleft()
             writes.append(self._seal(block, durable_upto, end_lsn))
+        if writes:
+            self._cut_ends.append(end_lsn)
         return writes
 
     def idle_block(self, durable_upto: Lsn) -> Write | None:
@@ -248,6 +252,8 @@ class WalWriter:
             self._done.remove(id(first))
             self.durable_lsn = Lsn(self.durable_lsn + len(first.data))
             self._proven_lsn = max(self._proven_lsn, proves)
+        while self._cut_ends and self._cut_ends[0] <= self.durable_lsn:
+            self._whole_lsn = self._cut_ends.popleft()
         return self.durable_lsn
 
     @property
@@ -301,8 +307,12 @@ class WalWriter:
     # superblocks and trim
 
     def trim(self, lsn: Lsn) -> None:
-        """Nothing below `lsn` is needed any more: it is committed. The room is free once a superblock says so."""
-        self._ring.trim(min(lsn, self.durable_lsn))
+        """Nothing below `lsn` is needed any more: it is committed. The room is free once a superblock says so.
+
+        SAFETY: never into a group of which only the first blocks are durable. Nobody was told of its records yet, so
+        nobody counts them as needed.
+        """
+        self._ring.trim(min(lsn, self._whole_lsn))
 
     @property
     def untrimmed_bytes(self) -> int:
