@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from automq_broker.kernel.errors import Bug, ClientFault, Corrupt, Refused
+from automq_broker.kernel.ids import Offset
 from automq_broker.log.admission import LogSettings, check_field
 from automq_broker.log.partition import Accepted, Duplicate, PartitionLog
+from automq_broker.log.producer import BatchSeen
 from automq_broker.log.record_faults import check_records
 from automq_broker.log.timestamps import first_record_at_or_after
 from automq_broker.wire.codes import ErrorCode
@@ -39,6 +41,10 @@ def new_log(end: int = 0, start: int = 0, *, has_checkpoint: bool = False, **log
 
 def prepare(log: PartitionLog, header: BatchHeader, now_ms: int = NOW) -> Accepted | Duplicate:
     return log.prepare(header, now_ms)
+
+
+def state_of(log: PartitionLog) -> bytes:
+    return log.producers.snapshot(log.end_offset)
 
 
 def fault_of(log: PartitionLog, header: BatchHeader) -> ErrorCode:
@@ -80,10 +86,10 @@ def test_a_retry_on_a_create_time_topic_answers_the_batchs_max_timestamp_as_kafk
 def test_a_refused_batch_changes_nothing() -> None:
     log = new_log()
     prepare(log, idempotent(9, 0))
-    before = log.checkpoint()
+    before = state_of(log)
     assert fault_of(log, idempotent(9, 5)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
     assert fault_of(log, plain(records_count=0)) is ErrorCode.INVALID_RECORD
-    assert log.checkpoint() == before
+    assert state_of(log) == before
 
 
 def test_watermarks_beyond_the_log_are_bugs() -> None:
@@ -164,18 +170,10 @@ def test_an_idempotent_batch_waits_for_the_checkpoint_and_a_plain_one_does_not()
     with pytest.raises(Bug, match="checkpoint"):
         prepare(log, idempotent(1, 0))
     with pytest.raises(Bug, match="checkpoint"):
-        log.checkpoint()
-    _, older = new_log(5).checkpoint()
-    log.producers.restore(older, 5)
+        state_of(log)
+    log.producers.restore(state_of(new_log(5)), 5)
     assert not log.needs_checkpoint(idempotent(1, 0))
     assert prepare(log, idempotent(1, 0)).base_offset == 6
-
-
-def test_a_checkpoint_covers_batches_in_flight_and_says_so() -> None:
-    log = new_log()
-    prepare(log, idempotent(1, 0, 5))
-    offset, _ = log.checkpoint()
-    assert (offset, log.high_watermark) == (5, 0)
 
 
 SENT = st.lists(
@@ -196,19 +194,32 @@ def next_of(log: PartitionLog, producer: int, what: str, records: int) -> BatchH
     return idempotent(producer, max(last + step, 0), records, epoch)
 
 
-@settings(max_examples=150, deadline=None)
-@given(sent=SENT, cut=st.integers(0, 40), is_late=st.booleans(), log_append_time=st.booleans())
-def test_a_checkpoint_and_the_batches_after_it_give_back_the_live_state(
-    sent: list[tuple[int, str, int, int]], cut: int, is_late: bool, log_append_time: bool
+def windows(log: PartitionLog) -> dict[int, tuple[int, list[BatchSeen]]]:
+    return {producer_id: (entry.epoch, list(entry.batches())) for producer_id, entry in log.producers.entries()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    sent=SENT,
+    taken=st.integers(0, 100),
+    valid=st.integers(0, 100),
+    crash=st.integers(0, 130),
+    is_late=st.booleans(),
+    log_append_time=st.booleans(),
+)
+def test_a_checkpoint_taken_while_the_log_goes_on_gives_back_the_state_after_any_crash(
+    sent: list[tuple[int, str, int, int]], taken: int, valid: int, crash: int, is_late: bool, log_append_time: bool
 ) -> None:
     timestamp_type = "LogAppendTime" if log_append_time else "CreateTime"
     live = new_log(timestamp_type=timestamp_type)
     kept: list[tuple[BatchHeader, int]] = []
-    checkpoint = live.checkpoint()
-    now = NOW
+    now, taken_at = NOW, len(sent) * taken // 100
+    data, start, taken_end, seen = state_of(live), Offset(0), 0, windows(live)
     for number, (producer, what, records, step) in enumerate(sent):
-        if number == cut:
-            checkpoint = live.checkpoint()
+        if number == taken_at:
+            ends = [Offset(0), *(Offset(header.last_offset + 1) for header, _ in kept)]
+            start, taken_end = ends[(len(ends) - 1) * valid // 100], live.end_offset
+            data, seen = live.producers.snapshot(start), windows(live)
         now += step
         header = next_of(live, producer, what, records)._replace(max_timestamp=NOW - step)
         try:
@@ -218,19 +229,42 @@ def test_a_checkpoint_and_the_batches_after_it_give_back_the_live_state(
         if isinstance(answer, Accepted):
             kept.append((stored(header, answer.base_offset, now if log_append_time else None), now))
         live.check()
-    offset, data = checkpoint
-    back = new_log(offset, has_checkpoint=True, timestamp_type=timestamp_type)
+    after = [(header, then) for header, then in kept if header.base_offset >= start]
+    after = after[: len(after) * crash // 100]
+    exact = new_log(timestamp_type=timestamp_type)
+    for header, then in [pair for pair in kept if pair[0].base_offset < start] + after:
+        exact.replay(header, then)
+    back = new_log(start, has_checkpoint=True, timestamp_type=timestamp_type)
     if not is_late:
-        back.producers.restore(data, offset)
-    for header, then in kept:
-        if header.base_offset >= offset:
-            back.replay(header, then)
+        back.producers.restore(data, start)
+    for header, then in after:
+        back.replay(header, then)
     if is_late:
-        back.producers.restore(data, offset)
+        back.producers.restore(data, start)
     back.check()
-    assert back.end_offset == live.end_offset
-    assert back.checkpoint() == live.checkpoint()
-    assert back.producers.active() == live.producers.active()
+    assert back.end_offset == exact.end_offset
+    if exact.end_offset >= taken_end:
+        assert state_of(back) == state_of(exact)
+        assert back.producers.active() == exact.producers.active()
+    true = windows(exact)
+    for producer_id, (epoch, batches) in windows(back).items():
+        assert epoch == true[producer_id][0]
+        assert batches == true[producer_id][1][-len(batches) :], "nothing that was lost, nothing out of order"
+    for producer_id, (epoch, batches) in seen.items():
+        durable = [batch for batch in batches if batch.last_offset < exact.end_offset]
+        if exact.end_offset < taken_end and durable:
+            assert windows(back)[producer_id] == (epoch, durable[-5:]), "all that its client may still retry"
+
+
+def test_a_checkpoint_knows_no_batch_above_its_offset() -> None:
+    log = new_log()
+    for sequence in range(4):
+        prepare(log, idempotent(1, sequence))
+    prepare(log, idempotent(2, 0))
+    back = new_log(2, has_checkpoint=True)
+    back.producers.restore(log.producers.snapshot(Offset(2)), Offset(2))
+    assert [(row.producer_id, row.last_sequence) for row in back.producers.active()] == [(1, 1)]
+    assert prepare(back, idempotent(1, 2)) == Accepted(2, 2, -1), "a batch that the crash lost is new again"
 
 
 @pytest.mark.parametrize("codec", range(5))
@@ -248,7 +282,7 @@ def test_a_real_batch_is_accepted_stamped_and_replayed(codec: int) -> None:
     assert crc_is_valid(batch)
     back = new_log(40, timestamp_type="LogAppendTime")
     back.replay(read_batch_header(batch), NOW)
-    assert back.checkpoint() == log.checkpoint()
+    assert state_of(back) == state_of(log)
     assert prepare(back, header) == Duplicate(40, 42, NOW)
     decoded = decode_records(batch, limit_bytes=10_000, limit_ratio=100)
     assert first_record_at_or_after(decoded, NOW) == (NOW, 40)

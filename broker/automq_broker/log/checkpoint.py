@@ -4,6 +4,10 @@ Layout, little endian: magic u32, version u16, producers u32, offset i64; per pr
 epoch i16, last activity i64 (ms), batches u8, then per batch, oldest first, last sequence i32, offset delta i32,
 last offset i64, max timestamp i64; at the end the CRC32C of everything before it. Fixed widths, since one pack call
 per producer keeps 20 000 producers to a few tens of milliseconds; the size is 19 + 24 bytes per batch remembered.
+
+ORDER: a checkpoint is valid at the end of the range that it is committed with, and knows no batch above it, although
+the log has gone on meanwhile. Those batches may still be lost in a crash; a checkpoint that knew them would answer
+their retries with offsets that do not exist.
 """
 
 from array import array
@@ -15,7 +19,7 @@ from crc32c import crc32c
 
 from automq_broker.kernel.errors import Corrupt, Refused
 from automq_broker.kernel.ids import Offset
-from automq_broker.log.producer import FIELDS, WINDOW_BATCHES, Producer
+from automq_broker.log.producer import FIELDS, LAST_OFFSET, WINDOW_BATCHES, Producer
 
 Buffer = bytes | bytearray | memoryview
 
@@ -29,14 +33,31 @@ BATCHES: Final = tuple(Struct("<" + "iiqq" * n) for n in range(WINDOW_BATCHES + 
 
 
 def encode(offset: Offset, producers: Mapping[int, Producer]) -> bytes:
-    """The bytes of a checkpoint valid at `offset`; equal input gives equal bytes whatever the mapping's order."""
-    parts = [HEADER.pack(MAGIC, VERSION, len(producers), offset)]
+    """The bytes of a checkpoint valid at `offset`; equal input gives equal bytes whatever the mapping's order.
+
+    Batches at or above `offset` are left out, and producers that have no others. What is left and the batches replayed
+    from `offset` on give the live state exactly. If a crash lost the last of those, each producer still knows all that
+    it can retry: its window less what was lost, and no client has more than five batches under way.
+    """
+    parts = [b""]
     for producer_id in sorted(producers):
         entry = producers[producer_id]
-        batches = len(entry.window) // FIELDS
-        parts.append(WITH_BATCHES[batches].pack(producer_id, entry.epoch, entry.active_ms, batches, *entry.window))
+        window = _below(offset, entry)
+        batches = len(window) // FIELDS
+        if batches:
+            parts.append(WITH_BATCHES[batches].pack(producer_id, entry.epoch, entry.active_ms, batches, *window))
+    parts[0] = HEADER.pack(MAGIC, VERSION, len(parts) - 1, offset)
     body = b"".join(parts)
     return body + CRC.pack(crc32c(body))
+
+
+def _below(offset: Offset, entry: Producer) -> "array[int]":
+    """The part of the producer's window that lies below `offset`."""
+    window = entry.window
+    end = len(window)
+    while end and window[end - FIELDS + LAST_OFFSET] >= offset:
+        end -= FIELDS
+    return window if end == len(window) else window[:end]
 
 
 def decode(data: Buffer) -> tuple[Offset, dict[int, Producer]]:

@@ -233,15 +233,6 @@ class PartitionLog:
                 f"{self.start_offset} to {self.end_offset}.",
             )
 
-    def checkpoint(self) -> tuple[Offset, bytes]:
-        """The producers' state now, and the offset it is valid for: the log's end, in-flight batches included.
-
-        ORDER: an object may carry it only as the checkpoint of a range that ends exactly there, so an upload takes it
-        first and then waits until that offset is durable. A state beyond the range would answer retries of batches
-        that a crash can still lose.
-        """
-        return self.end_offset, self.producers.snapshot(self.end_offset)
-
     def statistics(self) -> LogStatistics:
         """The partition in numbers."""
         return LogStatistics(

@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 WINDOW_BATCHES: Final = 5
 FIELDS: Final = 4
+LAST_OFFSET: Final = 2
+"""Of a batch's fields in the window, the one that holds its last offset."""
 WINDOW_FIELDS: Final = WINDOW_BATCHES * FIELDS
 SEQUENCE_MAX: Final = 2_147_483_647
 NO_EPOCH: Final = -1

@@ -136,13 +136,18 @@ class ProducerStates:
         """Every producer with state, by id, as DescribeProducers wants it."""
         return [
             ProducerRow(producer_id, entry.epoch, entry.last_sequence, entry.window[-1], -1, -1)
-            for producer_id, entry in sorted(self._table.items())
+            for producer_id, entry in self.entries()
         ]
 
-    def snapshot(self, offset: Offset) -> bytes:
-        """The state as bytes, stamped with `offset`: the end of the log that it is valid for.
+    def entries(self) -> list[tuple[int, Producer]]:
+        """Every producer with state, by id; the live objects: look, do not keep."""
+        return sorted(self._table.items())
 
-        Deterministic: equal states and offsets give equal bytes. Raises Bug while an older checkpoint is missing.
+    def snapshot(self, offset: Offset) -> bytes:
+        """The state at `offset` as bytes: a batch boundary at or below the log's end, where a range ends.
+
+        Batches above it are left out (see `checkpoint`). Deterministic: equal states and offsets give equal bytes.
+        Raises Bug while an older checkpoint is missing.
         """
         if not self.is_complete:
             raise Bug("a checkpoint was asked for before the older one was restored")
