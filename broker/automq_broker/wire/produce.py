@@ -20,6 +20,7 @@ from automq_broker.wire.tuned import (
     check_count,
     compact_count,
     compact_end,
+    compact_nullable,
     long_uvarint,
     plain_string,
     read_tags,
@@ -52,11 +53,10 @@ def decode_request(version: int, view: memoryview, position: int) -> ProduceRequ
 def _decode_flexible(version: int, view: memoryview, position: int) -> ProduceRequest:
     """Versions 9 to 13: compact lengths, tagged fields after every struct."""
     request = _new(ProduceRequest)
-    request.transactional_id = None
     if view[position]:
-        start, position = compact_end(view, position)
-        request.transactional_id = text(view[start:position])
+        request.transactional_id, position = compact_nullable(view, position)
     else:
+        request.transactional_id = None
         position += 1
     request.acks, request.timeout_ms = _ACKS_TIMEOUT.unpack_from(view, position)
     items, position = compact_count(view, position + 6, 3)

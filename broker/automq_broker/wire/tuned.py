@@ -35,6 +35,17 @@ def compact_end(view: memoryview, position: int) -> tuple[int, int]:
     return position, end
 
 
+def compact_nullable(view: memoryview, position: int) -> tuple[str | None, int]:
+    """A compact string that may be null, in any spelling of its length, and the position after it."""
+    length, after = view[position], position + 1
+    if length > 0x7F:
+        length, after = long_uvarint(view, after)
+    if not length:
+        return None, after
+    start, end = compact_end(view, position)
+    return text(view[start:end]), end
+
+
 def compact_count(view: memoryview, position: int, item_size_min: int) -> tuple[int, int]:
     """(count, position) of a compact array that is not null, checked against the bytes left."""
     count = view[position]
@@ -76,4 +87,13 @@ def read_tags(view: memoryview, position: int, message: Message | None = None, v
     return cursor.position
 
 
-__all__ = ["check_count", "compact_count", "compact_end", "long_uvarint", "plain_string", "read_tags", "too_many"]
+__all__ = [
+    "check_count",
+    "compact_count",
+    "compact_end",
+    "compact_nullable",
+    "long_uvarint",
+    "plain_string",
+    "read_tags",
+    "too_many",
+]
