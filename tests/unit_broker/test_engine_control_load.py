@@ -142,7 +142,7 @@ def test_a_crash_between_the_delta_and_the_head_leaves_garbage_that_the_next_lif
 
 def test_a_sweep_leaves_alone_what_is_referenced_and_what_may_be_on_its_way():
     async def scenario():
-        world, control = await filled(ControlKnobs(inline_bytes_max=700))
+        world, _control = await filled(ControlKnobs(inline_bytes_max=700))
         head = world.heads()[-1]
         newer = [delta_key(head.seq + 1, "x"), snapshot_key(head.seq + 1, "x"), "meta/delta/strange"]
         older = [delta_key(head.seq, "x"), snapshot_key(1, "x")]
