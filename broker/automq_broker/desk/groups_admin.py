@@ -2,8 +2,8 @@
 
 Checked: an unknown group is GROUP_ID_NOT_FOUND from DescribeGroups v6, before that a group in state Dead without an
 error; filters by state (v4) and type (v5) are case-insensitive, and all groups are of type classic; a group that has
-members is not deleted (NON_EMPTY_GROUP). While a partition is loading, ListGroups fails as a whole, since a short list would
-look complete. Empty group ids are served, as Kafka does for old data.
+members is not deleted (NON_EMPTY_GROUP). While a partition is loading, ListGroups fails as a whole, since a short
+list would look complete. Empty group ids are served, as Kafka does for old data.
 """
 
 import asyncio

@@ -77,6 +77,7 @@ class GroupCoordinators:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._is_snapshotting = False
+        self._gone_topics: set[str] = set()
 
     # --- partitions come and go -----------------------------------------------------------------------------------
 
@@ -101,11 +102,13 @@ class GroupCoordinators:
             shard.close()
 
     def topics_deleted(self, names: Iterable[str]) -> None:
-        """Topics are gone; committed positions in them are forgotten."""
-        gone = frozenset(names)
-        for shard in self._shards.values():
-            if shard.coordinator.groups:
-                shard.perform(shard.coordinator.on_topics_deleted(gone, shard.now()))
+        """Topics are gone; committed positions in them are forgotten at the end of this turn of the loop.
+
+        Told once per partition of a topic, so the names are collected: every group is looked at once.
+        """
+        if not self._gone_topics:
+            self._loop.call_soon(self._forget_topics)
+        self._gone_topics.update(names)
 
     def close(self) -> None:
         """Before the process ends: everybody who waits is told."""
@@ -204,6 +207,11 @@ class GroupCoordinators:
         if shard is None:
             raise ClientFault(ErrorCode.NOT_COORDINATOR)
         return shard
+
+    def _forget_topics(self) -> None:
+        gone, self._gone_topics = frozenset(self._gone_topics), set()
+        for shard in self._shards.values():
+            shard.forget_topics(gone)
 
     def _arm(self, deadline_ms: int | None) -> None:
         """One timer for all shards, at the earliest deadline; it may fire early and find nothing due."""

@@ -51,6 +51,7 @@ class GroupShard:
         """When the last snapshot was taken, or the load began."""
         self._clock = clock
         self._arm = arm
+        self._gone_topics: set[str] = set()
         self.log = GroupsLog(handle, clock, self._append_ended)
 
     def now(self) -> Now:
@@ -87,6 +88,13 @@ class GroupShard:
         if self.state is ShardState.ACTIVE:
             self.perform(self.coordinator.on_tick(self.now()))
 
+    def forget_topics(self, names: frozenset[str]) -> None:
+        """Topics are gone; while loading, the names are kept until their positions are known."""
+        if self.state is ShardState.ACTIVE:
+            self.perform(self.coordinator.on_topics_deleted(names, self.now()))
+        elif self.state is ShardState.LOADING:
+            self._gone_topics |= names
+
     async def load(self) -> None:
         """Read the log and become active. The bucket's troubles are waited out; unreadable records are not."""
         while self.state is ShardState.LOADING:
@@ -113,6 +121,8 @@ class GroupShard:
             return
         self.state = ShardState.ACTIVE
         self.perform(self.coordinator.on_loaded(self.now()))
+        if self._gone_topics:
+            self.forget_topics(frozenset(self._gone_topics))
         logger.info(
             "groups of %s-%d loaded: %d groups, %d bytes, %.3f s",
             self.handle.topic,
