@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-TYPED  := broker operator tools tests/twins tests/bench $(if $(wildcard tests/sim/*.py),tests/sim)
+TYPED  := broker operator tools
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test quick differential lint fmt bench docs clean
