@@ -102,7 +102,7 @@ class Bench:
         try:
             yield name
         finally:
-            admin = AdminClient({"bootstrap.servers": lane.server.bootstrap})
+            admin = AdminClient({"bootstrap.servers": lane.server.bootstrap, "log_level": 3})
             admin.delete_topics([name])[name].result(30)
 
     def messages(self, count: int) -> int:
@@ -124,7 +124,7 @@ class Bench:
 
 def create_topic(bootstrap: str, name: str, *, partitions: int, configs: Mapping[str, str] | None = None) -> None:
     """Create a topic and wait until every partition has a leader."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
     admin.create_topics([NewTopic(name, partitions, 1, config=dict(configs or {}))])[name].result(30)
 
     ends = {

@@ -34,9 +34,12 @@ def describe(directory: Path) -> list[str]:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
     memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    load = os.getloadavg()[0]
     small, large = _direct_writes(directory)
+    busy = "; NOT QUIET: figures are doubtful" if load > 0.7 else ""
     return [
         f"{os.cpu_count()} CPUs ({model}), {memory} GiB, Linux {platform.release()}, Python {platform.python_version()}",
+        f"load average of the last minute at the start: {load:.2f}{busy}",
         f"disk, O_DIRECT|O_DSYNC: 4 KiB p50 {small:.0f} us; 1 MiB {large:.0f} MB/s",
     ]
 

@@ -49,7 +49,7 @@ def _many_partitions(bench: Bench) -> Row:
 
 def create_partitions(server: Server, count: int) -> None:
     """`count` partitions in topics of a hundred, each with one record: none of them is only a name."""
-    admin = AdminClient({"bootstrap.servers": server.bootstrap})
+    admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 3})
     names = [f"many-{number}" for number in range(count // 100)]
     for start in range(0, len(names), 10):
         created = admin.create_topics(
