@@ -146,8 +146,10 @@ class Module:
 
 def parse_default(item: dict[str, Any]) -> str:
     """The default as a Python expression; `NEW` stands for a list or struct of its own."""
-    kind, default = item["type"], item.get("default", "")
-    if default is None or default == "null" or (kind == "records" and default == ""):
+    kind, default = item["type"], item.get("default")
+    if default is None:
+        default = ""  # JSON's null is no default to Kafka's own generator; a null default is the word "null"
+    if default == "null" or (kind == "records" and default == ""):
         return "None"
     if kind.startswith("[]") or kind not in PYTHON_TYPES:
         return "NEW"

@@ -9,12 +9,17 @@ kafka-server-common, jackson-core, jackson-databind, jackson-annotations and slf
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "broker")]
 
 from automq_broker.wire import codec  # noqa: E402
+from automq_broker.wire.apis.records_consumer_group_member_metadata import (  # noqa: E402
+    ClassicMemberMetadata,
+    ConsumerGroupMemberMetadataValue,
+)
 from automq_broker.wire.index import APIS, OFFSETS, RECORDS, record_classes, request_class, response_class  # noqa: E402
 from twins.random_messages import random_message  # noqa: E402
 
@@ -24,6 +29,14 @@ SIZE_MAX = 160
 MESSAGES = "org.apache.kafka.common.message."
 GROUPS = "org.apache.kafka.coordinator.group.generated."
 TRANSACTIONS = "org.apache.kafka.coordinator.transaction.generated."
+
+
+def special_lines():
+    """The one nullable struct in a tagged field: null, default, set."""
+    structs = (None, ClassicMemberMetadata(), ClassicMemberMetadata(session_timeout_ms=5))
+    for value in structs:
+        message = ConsumerGroupMemberMetadataValue(client_id="c", classic_member_metadata=value)
+        yield f"{GROUPS}ConsumerGroupMemberMetadataValue 0 {codec.encode(message, 0).hex()}\n"
 
 
 def line(java_class, message_class, version):
@@ -37,7 +50,8 @@ def line(java_class, message_class, version):
 
 def lines():
     for entry in APIS.values():
-        versions = {entry.min_version, min(entry.flexible_from, entry.max_version), entry.max_version}
+        changes_at = min(max(entry.min_version, entry.flexible_from), entry.max_version)
+        versions = {entry.min_version, changes_at, entry.max_version}
         for version in sorted(versions):
             yield line(f"{MESSAGES}{entry.name}RequestData", request_class(entry.key), version)
             yield line(f"{MESSAGES}{entry.name}ResponseData", response_class(entry.key), version)
@@ -47,8 +61,11 @@ def lines():
         yield line(f"{package}{record.name}Key", key, 0)
         for version in range(record.value_version + 1):
             yield line(f"{package}{record.name}Value", value, version)
+    yield from special_lines()
 
 
 if __name__ == "__main__":
-    command = ["java", "-cp", f"{sys.argv[1]}/*", str(HERE / "KafkaVectors.java")]
-    subprocess.run(command, input="".join(lines()), text=True, check=True)
+    with tempfile.TemporaryDirectory() as classes:
+        subprocess.run(["javac", "-cp", f"{sys.argv[1]}/*", "-d", classes, str(HERE / "KafkaVectors.java")], check=True)
+        command = ["java", "-cp", f"{sys.argv[1]}/*:{classes}", "KafkaVectors"]
+        subprocess.run(command, input="".join(lines()), text=True, check=True)

@@ -254,7 +254,9 @@ def _field_codec(field: Field, version: int, is_flexible: bool) -> Codec:
     if isinstance(field.type, str):
         return _primitive_codec(field.type, is_flexible, is_nullable)
     codec = struct_codec(field.type, version)
-    return _nullable_struct(codec) if is_nullable else codec
+    if not is_nullable:
+        return codec
+    return _nullable_tagged_struct(codec) if field.tag >= 0 else _nullable_struct(codec)
 
 
 @cache
@@ -295,14 +297,27 @@ def _nullable_struct(codec: Codec) -> Codec:
         cursor.position += 1
         return None if marker > 0x7F else codec.read(cursor)
 
+    return Codec(read, _marked_writer(codec, null_marker=0xFF), 1)
+
+
+def _nullable_tagged_struct(codec: Codec) -> Codec:
+    """In a tagged field the marker is a varint: 0 = null. Kafka 4.3 has one, in ConsumerGroupMemberMetadataValue."""
+
+    def read(cursor: Cursor) -> Message | None:
+        return codec.read(cursor) if primitives.read_uvarint(cursor) else None
+
+    return Codec(read, _marked_writer(codec, null_marker=0), 1)
+
+
+def _marked_writer(codec: Codec, *, null_marker: int) -> Writer:
     def write(sink: Sink, value: Message | None) -> None:
         if value is None:
-            sink.head.append(0xFF)
+            sink.head.append(null_marker)
             return
         sink.head.append(1)
         codec.write(sink, value)
 
-    return Codec(read, write, 1)
+    return write
 
 
 def _array_codec(item: str | type[Message], version: int, is_flexible: bool, is_nullable: bool) -> Codec:

@@ -36,11 +36,11 @@ class TopicPartitions(Message):
         *,
         topic_id: UUID = ZERO_UUID,
         partitions: list[int] = NEW,
-        assignment_epochs: list[int] | None = None,
+        assignment_epochs: list[int] | None = NEW,
     ) -> None:
         self.topic_id = topic_id
         self.partitions = [] if partitions is NEW else partitions
-        self.assignment_epochs = assignment_epochs
+        self.assignment_epochs = [] if assignment_epochs is NEW else assignment_epochs
 
     SCHEMA = Schema(
         flexible="0+",
@@ -48,7 +48,7 @@ class TopicPartitions(Message):
         fields=(
             Field("topic_id", "uuid", "0+", ZERO_UUID),
             Field("partitions", Array("int32"), "0+", NewDefault(list)),
-            Field("assignment_epochs", Array("int32"), "0+", None, nullable="0+", tag=0, tagged="0+"),
+            Field("assignment_epochs", Array("int32"), "0+", NewDefault(list), nullable="0+", tag=0, tagged="0+"),
         ),
     )
 

@@ -85,7 +85,7 @@ class ConsumerGroupMemberMetadataValue(Message):
         subscribed_topic_regex: str | None = "",
         rebalance_timeout_ms: int = -1,
         server_assignor: str | None = "",
-        classic_member_metadata: ClassicMemberMetadata | None = None,
+        classic_member_metadata: ClassicMemberMetadata | None = NEW,
     ) -> None:
         self.instance_id = instance_id
         self.rack_id = rack_id
@@ -95,7 +95,7 @@ class ConsumerGroupMemberMetadataValue(Message):
         self.subscribed_topic_regex = subscribed_topic_regex
         self.rebalance_timeout_ms = rebalance_timeout_ms
         self.server_assignor = server_assignor
-        self.classic_member_metadata = classic_member_metadata
+        self.classic_member_metadata = ClassicMemberMetadata() if classic_member_metadata is NEW else classic_member_metadata
 
     SCHEMA = Schema(
         flexible="0+",
@@ -109,7 +109,7 @@ class ConsumerGroupMemberMetadataValue(Message):
             Field("subscribed_topic_regex", "string", "0+", "", nullable="0+"),
             Field("rebalance_timeout_ms", "int32", "0+", -1),
             Field("server_assignor", "string", "0+", "", nullable="0+"),
-            Field("classic_member_metadata", ClassicMemberMetadata, "0+", None, nullable="0+", tag=0, tagged="0+"),
+            Field("classic_member_metadata", ClassicMemberMetadata, "0+", NewDefault(ClassicMemberMetadata), nullable="0+", tag=0, tagged="0+"),
         ),
     )
 

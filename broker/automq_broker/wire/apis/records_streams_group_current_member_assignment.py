@@ -34,11 +34,11 @@ class TaskIds(Message):
         *,
         subtopology_id: str = "",
         partitions: list[int] = NEW,
-        assignment_epochs: list[int] | None = None,
+        assignment_epochs: list[int] | None = NEW,
     ) -> None:
         self.subtopology_id = subtopology_id
         self.partitions = [] if partitions is NEW else partitions
-        self.assignment_epochs = assignment_epochs
+        self.assignment_epochs = [] if assignment_epochs is NEW else assignment_epochs
 
     SCHEMA = Schema(
         flexible="0+",
@@ -46,7 +46,7 @@ class TaskIds(Message):
         fields=(
             Field("subtopology_id", "string", "0+", ""),
             Field("partitions", Array("int32"), "0+", NewDefault(list)),
-            Field("assignment_epochs", Array("int32"), "0+", None, nullable="0+", tag=0, tagged="0+"),
+            Field("assignment_epochs", Array("int32"), "0+", NewDefault(list), nullable="0+", tag=0, tagged="0+"),
         ),
     )
 
