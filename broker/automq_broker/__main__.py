@@ -6,7 +6,8 @@ from automq_broker.cli import leave, run
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 refused (one line says why), 2 wrong usage, 70 a bug of ours, 130 interrupted."""
+    """Exit codes: 0 done, 1 refused (one line says why), 2 wrong usage, 70 a bug of ours, 130 interrupted,
+    141 when whoever read the output has gone."""
     leave(run(sys.argv[1:]))
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import pkgutil
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -18,7 +19,7 @@ import click
 from automq_broker import commands as own
 from automq_broker.kernel.errors import AutomqError, Bug
 
-OK, REFUSED, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+OK, REFUSED, USAGE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 ENTRY_POINTS = "automq.commands"
 
@@ -97,7 +98,10 @@ def exit_code(end: BaseException) -> int:
             end.show()
             code = USAGE
         case click.ClickException():
-            code = _refuse(end.format_message())
+            _refuse(end.format_message())
+            code = end.exit_code
+        case BrokenPipeError():
+            code = _stop_writing()
         case click.Abort() | KeyboardInterrupt():
             code = INTERRUPTED
         case AutomqError() if not isinstance(end, Bug):
@@ -113,10 +117,17 @@ def _refuse(message: str) -> int:
     return REFUSED
 
 
+def _stop_writing() -> int:
+    """Whoever read our output has gone, as `head` does: end quietly, also when what is left is flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
+
+
 def leave(code: int) -> None:
     """End the process with `code`, everything flushed.
 
-    Once obstore ran, the interpreter's own way out can abort in its runtime threads, so that way is not taken then.
+    Once obstore ran, the interpreter's own way out can abort in its runtime threads, so that way is not taken then; nor
+    while a thread is left, since it would be waited for, and a disk that does not answer holds one for ever.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -124,7 +135,7 @@ def leave(code: int) -> None:
             stream.flush()
         except (BrokenPipeError, ValueError):
             continue
-    if "obstore" in sys.modules:
+    if "obstore" in sys.modules or threading.active_count() > 1:
         os._exit(code)
     sys.exit(code)
 
@@ -134,6 +145,7 @@ __all__ = [
     "ENTRY_POINTS",
     "INTERRUPTED",
     "OK",
+    "PIPE_CLOSED",
     "REFUSED",
     "USAGE",
     "automq",

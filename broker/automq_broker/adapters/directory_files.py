@@ -36,15 +36,17 @@ def write_all(descriptor: int, segments: Sequence[Buffer]) -> None:
 def remove_abandoned(directory: Path, older_than_s: float, now_s: float) -> None:
     """Delete the temporary files that a crashed process left: old ones that nobody holds a lock on."""
     with os.scandir(directory) as found:
-        names = [entry.name for entry in found if entry.stat().st_mtime < now_s - older_than_s]
-    for name in names:
+        paths = [directory / entry.name for entry in found]
+    for path in paths:
         try:
-            descriptor = os.open(directory / name, os.O_RDWR | os.O_CLOEXEC)
+            if path.stat().st_mtime >= now_s - older_than_s:
+                continue
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue
+            continue  # its writer, in another process, was done with it meanwhile
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (directory / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except BlockingIOError:
             continue  # its writer is alive
         finally:

@@ -32,7 +32,8 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("automq").setLevel(level.upper())
+    for ours in ("automq", "automq_broker"):
+        logging.getLogger(ours).setLevel(level.upper())
     return handler
 
 

@@ -1,23 +1,28 @@
 """Build the two clients of an S3 bucket from its location: boto3 for control, obstore for bulk.
 
 boto3 owns sessions and credentials (environment, profile, web identity, container, instance); obstore asks the same
-session for its credentials each time those run out, so a rotated role or token reaches both. Retries are off in both:
+session for its credentials each time those run out, so a rotated role or token reaches both. What the location leaves
+open (region, endpoint, trusted authorities) both take from AWS's own settings as boto3 reads them: AWS_REGION,
+AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, the profile, the partition of the region. Retries are off in both:
 the engine decides what is tried again, and a conditional write that a library repeats reads as lost when it was won.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
+from botocore.session import get_session
 from obstore.store import S3Store
 
 from automq_broker.adapters.bucket_uri import S3Location
 from automq_broker.adapters.s3_errors import translated
+from automq_broker.ports import BucketDenied
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,13 +48,27 @@ def make_clients(location: S3Location, *, connections: int) -> S3Clients:
     Raises BucketDenied when there are no credentials, naming the places where they were looked for.
     """
     with translated(f"s3://{location.bucket}"):
-        session = boto3.session.Session(region_name=location.region)
+        core = get_session()
+        session = boto3.session.Session(botocore_session=core, region_name=location.region)
         region = session.region_name or _DEFAULT_REGION
         if session.get_credentials() is None:
             raise NoCredentialsError
-        return S3Clients(
-            control=_make_control(session, location, region, connections), bulk=_make_bulk(session, location, region)
-        )
+        location = _with_trust(location, core.get_config_variable("ca_bundle"))
+        control = _make_control(session, location, region, connections)
+        if location.endpoint is None:
+            location = replace(location, endpoint=control.meta.endpoint_url)
+            if _is_path_style(location):
+                control = _make_control(session, location, region, connections)
+        return S3Clients(control=control, bulk=_make_bulk(session, location, region))
+
+
+def _with_trust(location: S3Location, bundle: str | None) -> S3Location:
+    """The location with the authorities of AWS_CA_BUNDLE or the profile, unless it names its own."""
+    if location.ca_file is not None or not bundle:
+        return location
+    if not Path(bundle).is_file():
+        raise BucketDenied(f"ca_bundle (AWS_CA_BUNDLE) is {bundle!r}: no such file")
+    return replace(location, ca_file=Path(bundle))
 
 
 def _make_control(session: boto3.session.Session, location: S3Location, region: str, connections: int) -> "S3Client":
@@ -75,15 +94,18 @@ def _make_control(session: boto3.session.Session, location: S3Location, region: 
 
 
 def _make_bulk(session: boto3.session.Session, location: S3Location, region: str) -> S3Store:
-    config: dict[str, Any] = {"region": region, "virtual_hosted_style_request": not _is_path_style(location)}
-    if location.endpoint is not None:
-        config["endpoint"] = location.endpoint if _is_path_style(location) else _with_bucket(location)
+    endpoint = location.endpoint or ""
+    config: dict[str, Any] = {
+        "region": region,
+        "virtual_hosted_style_request": not _is_path_style(location),
+        "endpoint": endpoint if _is_path_style(location) else _with_bucket(location),
+    }
     if location.sse is not None:
         config["server_side_encryption"] = location.sse
     if location.kms_key_id is not None:
         config["sse_kms_key_id"] = location.kms_key_id
     options: dict[str, Any] = {
-        "allow_http": location.endpoint is not None and location.endpoint.startswith("http://"),
+        "allow_http": endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
         "timeout": timedelta(seconds=_BULK_TIMEOUT_S),
         "allow_invalid_certificates": location.insecure,

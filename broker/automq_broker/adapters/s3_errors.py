@@ -23,6 +23,9 @@ _INNERMOST = re.compile(r'(?:message|error): "([^"]{1,200})"')
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
 
 _BAD_CERTIFICATE = "InvalidCertificate"
+_TRUST_HINT = (
+    "the endpoint's certificate is checked against caFile in the bucket URI, else AWS_CA_BUNDLE, else the system"
+)
 _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 _TRANSIENT = {
     "BadDigest",
@@ -52,7 +55,6 @@ _NO_CREDENTIALS = (
     boto.NoRegionError,
     boto.ProfileNotFound,
     boto.ConfigParseError,
-    boto.SSLError,
     boto.InvalidEndpointDiscoveryConfigurationError,
 )
 
@@ -79,6 +81,8 @@ def translated(subject: str) -> Iterator[None]:
         raise family(_answer_of_boto(error), subject) from None
     except boto.BotoCoreError as error:
         reason = f"{subject}: {_KEY_ID.sub('<access key id>', str(error))}"
+        if isinstance(error, boto.SSLError):
+            raise BucketDenied(f"{reason}: {_TRUST_HINT}") from None
         if isinstance(error, _NO_CREDENTIALS):
             raise BucketDenied(reason) from None
         raise BucketUnavailable(reason) from None
@@ -114,7 +118,7 @@ def _answer_of_obstore(error: Exception) -> Answer:
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
     if status is None and (certificate := _CERTIFICATE.search(text)) is not None:
         # No retry mends a certificate, so this must not read as a store that is merely away.
-        return Answer(status=0, code=_BAD_CERTIFICATE, message=certificate[1])
+        return Answer(status=0, code=_BAD_CERTIFICATE, message=f"{certificate[1]}: {_TRUST_HINT}")
     return Answer(
         status=int(status[1]) if status else _status_of(error),
         code=code[1] if code else "",

@@ -5,6 +5,7 @@ import fcntl
 import os
 import uuid
 
+from automq_broker.adapters.wal_block import device_handle
 from automq_broker.adapters.wal_device import DirectWal
 from automq_broker.adapters.wal_io import WalIo, check_alignment, direct_alignment
 from automq_broker.adapters.wal_pacing import Pacing
@@ -15,6 +16,7 @@ from automq_broker.wal.superblock import ring_capacity
 
 _PROBE_BYTES = RING_POSITION + 64 * 1024
 _VOLUME_SHARE = 0.95
+_STEP_BYTES = 64 << 20
 
 
 class FileWal(DirectWal):
@@ -55,9 +57,9 @@ def open_file_wal(
 ) -> FileWal:
     """Open the WAL file, or create it with `capacity_bytes` (default: 95 % of its volume) and its first 64 MiB zeroed.
 
-    An existing WAL keeps its size: compare `capacity_bytes` and resize when it is drained. `handle` replaces the
-    identity of the file when someone outside knows the volume (the operator: the PersistentVolume). Blocks up to a
-    second. Raises Refused: in use, no room, not allowed.
+    An existing WAL keeps its size and tells `capacity_bytes` as `wanted_bytes`: resize it when it is drained. `handle`
+    replaces the identity of the file when someone outside knows the volume (the operator: the PersistentVolume). Blocks
+    up to a second. Raises Refused: in use, no room, not allowed.
     """
     try:
         return _open(path, capacity_bytes, handle, pacing or Pacing(), is_read_only)
@@ -80,6 +82,8 @@ def _open(path: str, capacity_bytes: int | None, handle: str | None, pacing: Pac
         device = FileWal(
             WalIo(path, is_read_only=is_read_only), capacity_bytes=size, handle=known, lock_fd=lock_fd, pacing=pacing
         )
+        if capacity_bytes is not None and not is_read_only:
+            device.wanted_bytes = capacity_bytes // BLOCK_ALIGNMENT * BLOCK_ALIGNMENT
         if not is_read_only and (is_new or _was_never_formatted(device)):
             device._zeroing.fill_now(0, AHEAD_BYTES)
         return device
@@ -92,6 +96,23 @@ def volume_capacity(path: str) -> int:
     """95 % of what the volume below `path` can still hold: the WAL of a pod has a volume to itself."""
     volume = os.statvfs(os.path.dirname(os.path.abspath(path)))
     return int(volume.f_bavail * volume.f_frsize * _VOLUME_SHARE)
+
+
+def grown_capacity(path: str) -> int:
+    """95 % of the volume that the WAL at `path` has to itself, its own file included; never less than that file.
+
+    In steps of 64 MiB: what a file system takes for itself varies a little, and is no reason to make a ring anew.
+    Raises Refused if the volume cannot be looked at.
+    """
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        volume = os.statvfs(os.path.dirname(os.path.abspath(path)))
+        file = os.stat(path) if os.path.exists(path) else None
+    except OSError as error:
+        raise Refused(f"WAL {path}: {error.strerror}") from error
+    own = file.st_blocks * 512 if file is not None else 0
+    share = int((volume.f_bavail * volume.f_frsize + own) * _VOLUME_SHARE)
+    return max(share // _STEP_BYTES * _STEP_BYTES, file.st_size if file is not None else 0)
 
 
 def _capacity(path: str, wanted: int | None) -> int:
@@ -141,7 +162,7 @@ def _was_never_formatted(device: FileWal) -> bool:
 
 
 def _handle(path: str, fd: int, *, is_new: bool, is_read_only: bool) -> str:
-    """device:inode:file id. The id lies beside the file, so that a copy of the bytes is not taken for the original."""
+    """volume:inode:file id. The id lies beside the file, so that a copy of the bytes is not taken for the original."""
     sidecar = path + ".id"
     file_id = None if is_new else _read_id(sidecar)
     if file_id is None and is_read_only:
@@ -149,8 +170,18 @@ def _handle(path: str, fd: int, *, is_new: bool, is_read_only: bool) -> str:
     elif file_id is None:
         file_id = uuid.uuid4().hex
         _write_durably(sidecar, file_id)
-    stat = os.fstat(fd)
-    return f"{stat.st_dev}:{stat.st_ino}:{file_id}"
+    return f"{_volume(fd)}:{os.fstat(fd).st_ino}:{file_id}"
+
+
+def _volume(fd: int) -> str:
+    """The volume below the file by a name that it keeps on another node and behind a reboot.
+
+    The disk's serial (EBS: the volume id), else the file system's own id; a device number is only what this boot calls
+    it, and the last resort.
+    """
+    serial = device_handle(os.fstat(fd).st_dev)
+    file_system = os.fstatvfs(fd).f_fsid
+    return f"fs:{file_system:x}" if serial.startswith("device:") and file_system else serial
 
 
 def _read_id(sidecar: str) -> str | None:
@@ -176,4 +207,4 @@ def _write_durably(sidecar: str, file_id: str) -> None:
         os.close(directory)
 
 
-__all__ = ["FileWal", "open_file_wal", "volume_capacity"]
+__all__ = ["FileWal", "grown_capacity", "open_file_wal", "volume_capacity"]

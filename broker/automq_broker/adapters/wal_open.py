@@ -1,5 +1,7 @@
 """From what the user wrote in `s3.wal.path` to an open device."""
 
+import fcntl
+import os
 import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -41,6 +43,22 @@ def open_wal_device(
     )
 
 
+def is_in_use(uri: str) -> bool:
+    """Whether another process holds the device's exclusive lock right now. Raises Refused if it cannot be opened."""
+    _, path, _ = parse_wal_uri(uri)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(f"WAL {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def parse_wal_uri(uri: str) -> tuple[str, str, dict[str, int]]:
     """("file" or "block", path, parameters) of a WAL URI; raises Refused naming what is wrong and what is allowed."""
     text = _ID_PREFIX.sub("", uri)
@@ -65,4 +83,4 @@ def _number(uri: str, name: str, value: str) -> int:
     return int(value)
 
 
-__all__ = ["open_wal_device", "parse_wal_uri"]
+__all__ = ["is_in_use", "open_wal_device", "parse_wal_uri"]

@@ -1,15 +1,21 @@
 """The figures of a running broker as samples of the contract: one function per part, all read in one step of the loop."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from typing import Protocol
 
+from automq_broker.cluster.balance import Goal
 from automq_broker.contract import metrics
 from automq_broker.contract.metrics import Sample, Total
-from automq_broker.engine.control import Control
+from automq_broker.engine.admission import Admission
+from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.control_values import Role
-from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.engine.metadata_node import Controlling
 from automq_broker.engine.start import Running
 from automq_broker.kernel.errors import ClientFault
+from automq_broker.meta.rows import NodeStatus
+from automq_broker.meta.state import State
 
 LAG_ROWS_MAX = 20_000
 _GROUPS = "groups_"
@@ -48,30 +54,26 @@ def front_samples(front: Front) -> Iterator[Sample]:
     yield Sample(metrics.MEMORY_WAITERS, front.waiting_for_memory)
 
 
-def engine_samples(running: Running, knobs: EngineKnobs) -> Iterator[Sample]:
+def engine_samples(running: Running) -> Iterator[Sample]:
     """Write-ahead log, back-pressure, upload, caches, reads."""
     yield from _wal(running)
-    yield from _backpressure(running, knobs)
+    yield from _backpressure(running.admission)
     yield from _upload(running)
     yield from _reads(running)
 
 
 def _wal(running: Running) -> Iterator[Sample]:
     figures = running.engine.appender.statistics()
-    capacity = running.device.capacity_bytes
-    yield Sample(metrics.WAL_CAPACITY, capacity)
-    yield Sample(metrics.WAL_USED, max(0, capacity - running.writer.free_bytes))
-    yield Sample(metrics.WAL_WRITES, Total(figures["groups"], figures["write_seconds"]))
+    yield Sample(metrics.WAL_CAPACITY, running.admission.capacity_bytes)
+    yield Sample(metrics.WAL_USED, running.admission.used_bytes)
+    yield Sample(metrics.WAL_WRITES, running.engine.appender.write_seconds.distribution())
     yield Sample(metrics.WAL_BATCHES, figures["batches"])
     yield Sample(metrics.WAL_BYTES, figures["bytes"])
     yield Sample(metrics.WAL_IN_FLIGHT, figures["in_flight_bytes"])
 
 
-def _backpressure(running: Running, knobs: EngineKnobs) -> Iterator[Sample]:
-    admission = running.admission
-    fill = 1 - running.writer.free_bytes / running.device.capacity_bytes
-    state = 2 if fill > knobs.ring_hard_fraction else 1 if admission.waiting or fill > knobs.ring_soft_fraction else 0
-    yield Sample(metrics.BACKPRESSURE, state)
+def _backpressure(admission: Admission) -> Iterator[Sample]:
+    yield Sample(metrics.BACKPRESSURE, 2 if admission.is_full else int(admission.is_slowing))
     yield Sample(metrics.BACKPRESSURE_WAITING, admission.waiting)
     yield Sample(metrics.BACKPRESSURE_WAITED, admission.waited_total)
     yield Sample(metrics.BACKPRESSURE_TIMED_OUT, admission.timed_out_total)
@@ -92,19 +94,19 @@ def _reads(running: Running) -> Iterator[Sample]:
     yield Sample(metrics.CACHE_LIMIT, blocks.budget_bytes, ("block",))
     yield Sample(metrics.CACHE_USED, tail.used_bytes, ("tail",))
     yield Sample(metrics.CACHE_USED, blocks.used_bytes, ("block",))
-    yield Sample(metrics.CACHE_EVICTED, tail.evicted_entries, ("tail",))
+    yield Sample(metrics.CACHE_EVICTED, tail.evicted_blocks, ("tail",))
     yield Sample(metrics.CACHE_EVICTED, blocks.evictions, ("block",))
     yield Sample(metrics.CACHE_HITS, blocks.hits)
     yield Sample(metrics.CACHE_MISSES, blocks.misses)
     yield Sample(metrics.READ_BYTES, reader.tail_bytes_total, ("tail",))
-    yield Sample(metrics.READ_BYTES, reader.ring_bytes_total, ("ring",))
+    yield Sample(metrics.READ_BYTES, reader.ring.bytes_total, ("ring",))
     yield Sample(metrics.READ_BYTES, running.cold.bytes_total, ("bucket",))
     yield Sample(metrics.STORAGE_ERRORS, reader.storage_errors_total)
     yield Sample(metrics.FETCH_WAITERS, running.engine.waiters.waiting)
     yield Sample(metrics.PARTITIONS, len(running.engine.open_partitions.by_stream))
 
 
-def control_samples(control: Control) -> Iterator[Sample]:
+def control_samples(control: Controlling) -> Iterator[Sample]:
     """The controller's loop, and the metadata's size."""
     figures = control.statistics()
     yield Sample(metrics.CONTROLLER_ACTIVE, int(figures.role is Role.HOLDER))
@@ -116,8 +118,56 @@ def control_samples(control: Control) -> Iterator[Sample]:
     yield Sample(metrics.CONTROLLER_UNKNOWN, figures.unknown_outcomes)
     yield Sample(metrics.CONTROLLER_COMMIT_SECONDS, figures.last_commit_s)
     yield Sample(metrics.CONTROLLER_WAITING, figures.waiting)
-    yield Sample(metrics.BUCKET_TROUBLE, int(figures.trouble is not None))
-    yield Sample(metrics.TOPICS, sum(1 for _ in control.state.topics()))
+    yield Sample(metrics.CONTROLLER_COMMIT_DURATION, Total(figures.batches, figures.commit_s))
+    yield Sample(metrics.CONTROLLER_BATCH, Total(figures.batches, figures.commands))
+    holder = control.holder
+    yield Sample(metrics.CONTROLLER_HOLDER, -1 if holder is None else holder.node_id)
+    yield from _metadata(control.state)
+    yield Sample(metrics.METADATA_SEQ, figures.seq)
+    yield Sample(metrics.METADATA_UNFOLDED, figures.bytes_since_snapshot)
+
+
+def _metadata(state: State) -> Iterator[Sample]:
+    yield Sample(metrics.TOPICS, len(state.topic_ids))
+    yield Sample(metrics.METADATA_STREAMS, len(state.streams))
+    yield Sample(metrics.METADATA_OBJECTS, len(state.objects))
+    statuses = Counter(node.status for node in state.nodes.values())
+    for status in NodeStatus:
+        yield Sample(metrics.BROKERS, statuses[status], (status.name,))
+
+
+def move_samples(running: Running) -> Iterator[Sample]:
+    """Partitions that go from here to other brokers."""
+    yield Sample(metrics.MOVES_WAITING, len(running.engine.open_partitions.unwanted))
+    yield Sample(metrics.MOVES_CLOSED, running.closer.closed_total)
+    yield Sample(metrics.MOVES_WAVES, running.closer.waves_total)
+
+
+def balancer_samples(balancer: Balancer) -> Iterator[Sample]:
+    """What the balancer did, and what the last look left uneven."""
+    yield Sample(metrics.CONTROLLER_SESSIONS, balancer.sessions)
+    yield Sample(metrics.BALANCER_LOOKS, balancer.looks_total)
+    yield Sample(metrics.BALANCER_UNDER_WAY, balancer.under_way)
+    stuck = {each.subject for each in balancer.latest.refusals if each.kind == "stuck"} if balancer.latest else set()
+    for goal in Goal:
+        yield Sample(metrics.BALANCER_MOVES, balancer.moves_total[goal], (goal,))
+        yield Sample(metrics.BALANCER_UNEVEN, int(goal in stuck), (goal,))
+
+
+def end_samples(ends: Collection[tuple[str, int, int]]) -> Iterator[Sample]:
+    """How far each partition that is served here reaches: any group's lag follows from it, whoever coordinates the group.
+
+    `ends` are (topic, partition, high watermark). Above LAG_ROWS_MAX rows the rest is left out and counted.
+    """
+    for topic, partition, end in islice(ends, LAG_ROWS_MAX):
+        yield Sample(metrics.PARTITION_END, end, (topic, str(partition)))
+    yield Sample(metrics.PARTITION_END_OMITTED, max(0, len(ends) - LAG_ROWS_MAX))
+
+
+def ends_of_partitions(running: Running) -> list[tuple[str, int, int]]:
+    """(topic, partition, high watermark) of everything that this broker serves."""
+    served = running.engine.open_partitions.by_name
+    return [(topic, number, partition.log.high_watermark) for (topic, number), partition in served.items()]
 
 
 def group_samples(groups: Groups, end_of: Callable[[str, int], int | None]) -> Iterator[Sample]:
@@ -159,9 +209,13 @@ def end_of_partitions(running: Running) -> Callable[[str, int], int | None]:
 
 __all__ = [
     "LAG_ROWS_MAX",
+    "balancer_samples",
     "control_samples",
     "end_of_partitions",
+    "end_samples",
+    "ends_of_partitions",
     "engine_samples",
     "front_samples",
     "group_samples",
+    "move_samples",
 ]

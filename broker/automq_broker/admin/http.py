@@ -8,12 +8,14 @@ import json
 import logging
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from automq_broker.contract import admin
 from automq_broker.kernel.errors import AutomqError, Refused
 
 log = logging.getLogger("automq.admin")
@@ -24,7 +26,6 @@ _REQUEST_S = 10.0
 _IDLE_S = 60.0
 _CONNECTIONS_MAX = 64
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_METHODS = ("GET", "POST")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,24 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(status=status, body=body, content_type="application/json")
 
 
+def problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A refusal as RFC 9457 wants it."""
+    body = admin.Problem(title=status.phrase, status=int(status), detail=detail)
+    return Response(
+        status=status,
+        body=body.model_dump_json(indent=2).encode() + b"\n",
+        content_type=admin.PROBLEM_TYPE,
+        headers=headers or {},
+    )
+
+
+def _refusal(path: str, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A line for a human, or what programs expect below the API's prefix."""
+    if path.startswith(admin.PREFIX):
+        return problem(status, detail, headers)
+    return replace(text(detail, status), headers=headers or {})
+
+
 Handler = Callable[[Request], Response | Awaitable[Response]]
 Routes = Mapping[tuple[str, str], Handler]
 
@@ -66,18 +85,21 @@ Routes = Mapping[tuple[str, str], Handler]
 class _Fault(AutomqError):
     """The request cannot be served; `response` says why, and the connection closes."""
 
-    def __init__(self, status: HTTPStatus, message: str = "", headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.response = Response(
-            status=status, body=f"{message or status.phrase}\n".encode(), headers=dict(headers or {})
-        )
+    def __init__(self, response: Response) -> None:
+        super().__init__(HTTPStatus(response.status).phrase)
+        self.response = response
+
+
+def _malformed(status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> _Fault:
+    return _Fault(text(status.phrase, status))
 
 
 class AdminServer:
     """Serves a table of routes {(method, path): handler}. A handler that raises answers 500; the server goes on."""
 
-    def __init__(self, routes: Routes, *, host: str, port: int) -> None:
+    def __init__(self, routes: Routes, *, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._routes = routes
+        self._tls = tls
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
@@ -87,7 +109,12 @@ class AdminServer:
         """Listen; returns the port. Raises Refused if it is taken."""
         try:
             self._server = await asyncio.start_server(
-                self._connected, self._host or None, self._port, limit=_HEAD_BYTES_MAX, family=socket.AF_UNSPEC
+                self._connected,
+                self._host or None,
+                self._port,
+                limit=_HEAD_BYTES_MAX,
+                family=socket.AF_UNSPEC,
+                ssl=self._tls,
             )
         except OSError as error:
             reason = error.strerror or str(error)
@@ -140,19 +167,24 @@ class AdminServer:
     async def _answer(self, request: Request) -> Response:
         handler = self._routes.get((request.method, request.path))
         if handler is None:
-            allowed = [method for method, path in self._routes if path == request.path]
-            if allowed:
-                raise _Fault(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
-            raise _Fault(HTTPStatus.NOT_FOUND)
+            raise _Fault(self._no_handler(request))
         if request.method != "GET" and "origin" in request.headers:
             # A page in a browser must not be able to change anything here through its reader's loopback.
-            raise _Fault(HTTPStatus.FORBIDDEN, "requests from web pages are refused")
+            raise _Fault(_refusal(request.path, HTTPStatus.FORBIDDEN, "requests from web pages are refused"))
         try:
             answer = handler(request)
             return answer if isinstance(answer, Response) else await answer
         except Exception:
             log.exception("admin page failed", extra={"path": request.path})
-            return text("internal error, see the log", HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _refusal(request.path, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+
+    def _no_handler(self, request: Request) -> Response:
+        allowed = [method for method, path in self._routes if path == request.path]
+        if not allowed:
+            return _refusal(request.path, HTTPStatus.NOT_FOUND, "there is no such page; GET / lists all")
+        methods = ", ".join(allowed)
+        detail = f"this page takes {methods} only"
+        return _refusal(request.path, HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": methods})
 
 
 async def _read_request(start: bytes, reader: asyncio.StreamReader) -> tuple[Request, bool]:
@@ -160,14 +192,18 @@ async def _read_request(start: bytes, reader: asyncio.StreamReader) -> tuple[Req
     try:
         head = (start + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.LimitOverrunError as error:
-        raise _Fault(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from error
+        raise _malformed(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from error
     line, *rest = head[:-4].split("\r\n")
     method, target, version = _start_line(line)
     headers = _headers(rest)
     body = await _read_body(headers, reader)
     parts = urlsplit(target)
     request = Request(
-        method=method, path=unquote(parts.path), query=dict(parse_qsl(parts.query)), headers=headers, body=body
+        method=method,
+        path=unquote(parts.path),
+        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        headers=headers,
+        body=body,
     )
     connection = headers.get("connection", "").lower()
     return request, connection != "close" and (version == "HTTP/1.1" or connection == "keep-alive")
@@ -176,12 +212,12 @@ async def _read_request(start: bytes, reader: asyncio.StreamReader) -> tuple[Req
 def _start_line(line: str) -> tuple[str, str, str]:
     words = line.split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
-        raise _Fault(HTTPStatus.BAD_REQUEST)
+        raise _malformed()
     method, target, version = words
-    if method not in _METHODS:
-        raise _Fault(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_METHODS)})
+    if not _TOKEN.fullmatch(method):
+        raise _malformed()
     if not target.startswith("/"):
-        raise _Fault(HTTPStatus.BAD_REQUEST)
+        raise _malformed()
     return method, target, version
 
 
@@ -190,19 +226,19 @@ def _headers(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not _TOKEN.fullmatch(name) or (name.lower() == "content-length" and "content-length" in found):
-            raise _Fault(HTTPStatus.BAD_REQUEST)
+            raise _malformed()
         found[name.lower()] = value.strip(" \t")
     return found
 
 
 async def _read_body(headers: Mapping[str, str], reader: asyncio.StreamReader) -> bytes:
     if "transfer-encoding" in headers:
-        raise _Fault(HTTPStatus.LENGTH_REQUIRED)
+        raise _malformed(HTTPStatus.LENGTH_REQUIRED)
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
-        raise _Fault(HTTPStatus.BAD_REQUEST)
+        raise _malformed()
     if len(length) > 9 or int(length) > _BODY_BYTES_MAX:
-        raise _Fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        raise _malformed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return await reader.readexactly(int(length)) if int(length) else b""
 
 
@@ -219,4 +255,4 @@ def _encode(response: Response, is_kept: bool) -> bytes:
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + response.body
 
 
-__all__ = ["AdminServer", "Handler", "Request", "Response", "Routes", "json_response", "text"]
+__all__ = ["AdminServer", "Handler", "Request", "Response", "Routes", "json_response", "problem", "text"]

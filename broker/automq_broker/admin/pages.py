@@ -16,14 +16,18 @@ def build_routes(
     *,
     why_unhealthy: Reason,
     why_not_ready: Reason,
+    trouble: Reason = lambda: None,
     metrics: Metrics,
     status: Callable[[], Mapping[str, Any]],
     more: Routes | None = None,
 ) -> Routes:
-    """/healthz, /readyz, /metrics, /status, what `more` brings, and / that lists them all."""
+    """/healthz, /readyz, /metrics, /status, what `more` brings, and / that lists them all.
+
+    A broker that is ready and has a `trouble` says so in the text of its 200.
+    """
     routes: dict[tuple[str, str], Handler] = {
         ("GET", "/healthz"): lambda _: _verdict(why_unhealthy()),
-        ("GET", "/readyz"): lambda _: _verdict(why_not_ready()),
+        ("GET", "/readyz"): lambda _: _verdict(why_not_ready(), trouble() or "ok"),
         ("GET", "/metrics"): _metrics_page(metrics),
         ("GET", "/status"): lambda _: json_response(plain(status())),
         **(more or {}),
@@ -33,8 +37,8 @@ def build_routes(
     return routes
 
 
-def _verdict(reason: str | None) -> Response:
-    return text("ok") if reason is None else text(reason, 503)
+def _verdict(reason: str | None, otherwise: str = "ok") -> Response:
+    return text(otherwise) if reason is None else text(reason, 503)
 
 
 def _metrics_page(metrics: Metrics) -> Handler:

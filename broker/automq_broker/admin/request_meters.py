@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from automq_broker.contract import metrics
 from automq_broker.contract.histogram import SECONDS, Histogram
 from automq_broker.contract.metrics import Sample
-from automq_broker.wire.index import APIS
+from automq_broker.wire.index import ALL_APIS
 
 
 class _Api:
@@ -94,7 +94,7 @@ class RequestMeters:
 
 
 def _name(api_key: int) -> str:
-    entry = APIS.get(api_key)
+    entry = ALL_APIS.get(api_key)
     return "unknown" if entry is None else entry.name
 
 

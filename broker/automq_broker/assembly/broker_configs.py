@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from automq_broker.contract.config_rows import ConfigRow
-from automq_broker.engine.control import Control
 from automq_broker.meta.rows import ResourceType
+from automq_broker.ports import Metadata
 from automq_broker.settings import Settings
 
 
 class LiveConfigs:
     """Answers DescribeConfigs and the topics' defaults; recomputed when a broker config changed, not per question."""
 
-    def __init__(self, settings: Settings, control: Control) -> None:
+    def __init__(self, settings: Settings, metadata: Metadata) -> None:
         self._static = settings
-        self._control = control
+        self._metadata = metadata
         self._seen: tuple[Mapping[str, str], Mapping[str, str]] | None = None
         self._settings = settings
         self._rows: dict[str, ConfigRow] = {}
@@ -39,7 +39,7 @@ class LiveConfigs:
         self._static.with_dynamic(cluster=cluster, broker=broker)
 
     def _refresh(self) -> None:
-        state = self._control.state
+        state = self._metadata.state
         cluster = state.configs(ResourceType.BROKER, "")
         broker = state.configs(ResourceType.BROKER, str(self._static.node.node_id))
         if self._seen == (cluster, broker) and self._rows:

@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from automq_broker.assembly import knobs
@@ -10,12 +10,13 @@ from automq_broker.assembly.broker_configs import LiveConfigs
 from automq_broker.desk import index
 from automq_broker.desk.context import Desk, RequestContext
 from automq_broker.engine.groups import GroupCoordinatorKnobs, GroupCoordinators
-from automq_broker.engine.partition import Partition
+from automq_broker.engine.metadata_node import Controlling
 from automq_broker.engine.start import Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.front.view import ConnectionView
 from automq_broker.groups.knobs import GroupKnobs
 from automq_broker.groups.placement import GROUPS_TOPIC
+from automq_broker.meta.records import Record, TopicAdded, TopicRemoved
 from automq_broker.ports import Clock, Workers
 from automq_broker.settings import Settings
 from automq_broker.wire.frames import RequestHeader
@@ -26,10 +27,10 @@ Serve = Callable[[RequestHeader, Any, ConnectionView], Any]
 def build_coordinators(settings: Settings, running: Running, clock: Clock, supervisor: Supervisor) -> GroupCoordinators:
     """Group coordinators that follow the open partitions of `__consumer_offsets`."""
     groups = settings.groups
-    control = running.control
+    metadata = running.metadata
 
     def partition_count() -> int | None:
-        topic = control.state.topic(GROUPS_TOPIC)
+        topic = metadata.state.topic(GROUPS_TOPIC)
         return None if topic is None else len(topic.partitions)
 
     coordinators = GroupCoordinators(
@@ -50,17 +51,27 @@ def build_coordinators(settings: Settings, running: Running, clock: Clock, super
         ),
         lambda: uuid.uuid4().hex,
         start_task=supervisor.start,
+        is_topic=lambda name: name in metadata.state.topic_ids,
         partition_count=partition_count,
     )
 
-    def closed(partition: Partition) -> None:
-        coordinators.closed(partition)
-        if control.state.topic_by_id(partition.topic_id) is None:
-            coordinators.topics_deleted([partition.topic])
-
-    running.engine.on_partition_opened(coordinators.opened)
-    running.engine.on_partition_closed(closed)
+    join_coordinators(coordinators, running)
     return coordinators
+
+
+def join_coordinators(coordinators: GroupCoordinators, running: Running) -> None:
+    """Have them follow the partitions that open and close here, and the topics of the whole cluster."""
+    metadata = running.metadata
+
+    def applied(records: Sequence[Record]) -> None:
+        if any(isinstance(record, TopicAdded | TopicRemoved) for record in records):
+            created = frozenset(record.name for record in records if isinstance(record, TopicAdded))
+            is_any_gone = any(isinstance(record, TopicRemoved) for record in records)
+            coordinators.topics_changed(created, is_any_gone=is_any_gone)
+
+    metadata.subscribe(applied, lambda _: coordinators.topics_changed(frozenset(), is_any_gone=True))
+    running.engine.on_partition_opened(coordinators.opened)
+    running.engine.on_partition_closed(coordinators.closed)
 
 
 def build_desk(
@@ -68,6 +79,7 @@ def build_desk(
     running: Running,
     groups: GroupCoordinators,
     configs: LiveConfigs,
+    control: Controlling,
     clock: Clock,
     workers: Workers,
     rng: random.Random,
@@ -75,7 +87,7 @@ def build_desk(
     """Everything that handlers work with."""
     return Desk(
         engine=running.engine,
-        control=running.control,
+        metadata=running.metadata,
         groups=groups,
         settings=knobs.desk_settings(settings),
         advertised=index.advertised(),
@@ -84,6 +96,7 @@ def build_desk(
         workers=workers,
         rng=rng,
         make_uuid=uuid.uuid4,
+        ask_quorum=control.quorum,
     )
 
 
@@ -113,4 +126,4 @@ def serve_with(desk: Desk) -> Serve:
     return serve
 
 
-__all__ = ["build_coordinators", "build_desk", "serve_with"]
+__all__ = ["build_coordinators", "build_desk", "join_coordinators", "serve_with"]

@@ -1,10 +1,15 @@
 """The front's listeners and limits, cut from the settings."""
 
+import ssl
+
 from automq_broker.front.identity import principal_mapping
 from automq_broker.front.tls import ReloadingContext, TlsFiles
 from automq_broker.front.values import Bound, Limits, Listener
 from automq_broker.meta.rows import Endpoint
 from automq_broker.settings import Settings
+
+_IN_FLIGHT_OF_DISKS = 64
+_IN_FLIGHT_OF_BULKS = 1024
 
 
 def limits(settings: Settings) -> Limits:
@@ -14,7 +19,7 @@ def limits(settings: Settings) -> Limits:
         frame_max=network.socket_request_max_bytes,
         frame_before_authentication_max=network.sasl_server_max_receive_size,
         in_flight_bytes=network.queued_max_request_bytes,
-        in_flight_requests=network.connection_in_flight_max,
+        in_flight_requests=_in_flight_requests(settings),
         unsent_bytes=network.connection_unsent_bytes_max,
         connections=network.max_connections,
         connections_per_ip=network.max_connections_per_ip,
@@ -30,8 +35,25 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def listeners(settings: Settings) -> list[Listener]:
-    """What to bind, each with its TLS context where it has one."""
+def _in_flight_requests(settings: Settings) -> int:
+    given = settings.network.connection_in_flight_max
+    if given > 0:
+        return given
+    return _IN_FLIGHT_OF_DISKS if settings.wal_bucket_uri is None else _IN_FLIGHT_OF_BULKS
+
+
+def client_listeners(settings: Settings) -> list[Listener]:
+    """What to bind for clients: every listener but the one for other brokers."""
+    return [each for each in _listeners(settings) if each.name != settings.inter_broker_listener]
+
+
+def inter_broker_listeners(settings: Settings) -> list[Listener]:
+    """What to bind for other brokers: one listener, or none for a lone broker."""
+    return [each for each in _listeners(settings) if each.name == settings.inter_broker_listener]
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """Every listener, with its TLS context where it has one."""
     return [
         Listener(
             name=listener.name,
@@ -42,6 +64,21 @@ def listeners(settings: Settings) -> list[Listener]:
         )
         for listener in settings.listeners
     ]
+
+
+def admin_tls(settings: Settings) -> ssl.SSLContext | None:
+    """The admin page's TLS, whose files may change: each handshake takes the newest context. None without TLS."""
+    if settings.node.admin_security_protocol != "SSL":
+        return None
+    newest = _tls(settings, "ADMIN")
+    context = newest()
+
+    def take_newest(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _first: ssl.SSLContext) -> None:
+        newest.look()
+        connection.context = newest()
+
+    context.sni_callback = take_newest
+    return context
 
 
 def _tls(settings: Settings, name: str) -> ReloadingContext:
@@ -77,4 +114,4 @@ def endpoints(settings: Settings, bound: list[Bound]) -> tuple[Endpoint, ...]:
     )
 
 
-__all__ = ["endpoints", "limits", "listeners"]
+__all__ = ["admin_tls", "client_listeners", "endpoints", "inter_broker_listeners", "limits"]

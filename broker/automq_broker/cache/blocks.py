@@ -1,28 +1,30 @@
 """Blocks read back from the bucket, for readers that are behind the tail.
 
-Two generations (a segmented LRU): a block enters young and becomes old when a second reader wants it. A reader that
-brought a block and reads it again in pieces does not count as a second one, so a scan of a whole topic stays young and
-leaves what several readers share alone. When room is needed, a reader above its fair share gives first.
+What one GET brought is a run: its blocks share one piece of memory, so they are counted, aged and dropped together. Two
+generations (a segmented LRU): a run enters young and becomes old when a second reader wants a block of it. A reader that
+brought a run and reads it in pieces does not count as a second one, so a scan of a whole topic stays young and leaves what
+several readers share alone. When room is needed, a reader above its fair share gives first, and among young runs those
+that their reader has read to the end: what was fetched early for it is still to be read.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from automq_broker.kernel.errors import Bug
 from automq_broker.kernel.ids import ObjectId
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 Key = tuple[ObjectId, int]
 
-BLOCK_OVERHEAD_BYTES: Final = 640
-"""Counted per block: its bytes object, the block, its key, and its places in three dictionaries and a set. Measured
-with tracemalloc: 542 bytes on CPython 3.11, x86-64; alone in its object 300 more, which 512 KiB do not feel."""
-OLD_SHARE: Final = 0.75
-"""Of the budget, for old blocks; the oldest of them fall back among the young."""
+BLOCK_OVERHEAD_BYTES: Final = 1280
+"""Counted per block: its bytes object, its run, its key, and its places in dictionaries. Measured with tracemalloc: 1100
+bytes for a block alone in its run on CPython 3.11, x86-64; 512 KiB do not feel it."""
+OLD_SHARE: Final = 0.5
+"""Of the budget, for old runs; the oldest of them fall back among the young."""
 SHARES_MIN: Final = 2
-"""A reader alone may hold no more than 1/2 of the budget once the cache is full."""
+"""A reader alone may hold no more than 1/2 of what is not old once the cache is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class BlockStatistics:
 
     budget_bytes: int
     used_bytes: int
+    reserved_bytes: int
     old_bytes: int
     blocks: int
     readers: int
@@ -39,42 +42,67 @@ class BlockStatistics:
     evictions: int
 
 
-class _Block:
-    __slots__ = ("cost", "data", "is_old", "reader")
+class _Run:
+    """Blocks by their positions in one object; `unread` are those that the reader who brought them did not take yet."""
 
-    def __init__(self, data: Buffer, cost: int, reader: Hashable) -> None:
-        self.data = data
-        self.cost = cost
+    __slots__ = ("blocks", "cost", "is_old", "object_id", "reader", "unread")
+
+    def __init__(self, object_id: ObjectId, blocks: Sequence[tuple[int, Buffer]], reader: Hashable) -> None:
+        self.object_id = object_id
+        self.blocks = dict(blocks)
+        self.unread = set(self.blocks)
+        self.cost = cost_of(blocks)
         self.reader = reader
         self.is_old = False
 
 
-class _Reader:
-    """The young blocks that one reader brought, least recently used first."""
+class _Young:
+    """Young runs, of one reader or of all: least recently used first, apart by whether they were read to the end."""
 
-    __slots__ = ("keys", "used_bytes")
+    __slots__ = ("ahead", "read", "used_bytes")
 
     def __init__(self) -> None:
-        self.keys: OrderedDict[Key, None] = OrderedDict()
+        self.ahead: OrderedDict[_Run, None] = OrderedDict()
+        self.read: OrderedDict[_Run, None] = OrderedDict()
         self.used_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.ahead or self.read)
+
+    def add(self, run: _Run) -> None:
+        (self.ahead if run.unread else self.read)[run] = None
+        self.used_bytes += run.cost
+
+    def remove(self, run: _Run) -> None:
+        (self.ahead if run in self.ahead else self.read).pop(run)
+        self.used_bytes -= run.cost
+
+    def renew(self, run: _Run) -> None:
+        """It was just used: the youngest again, and among those read to the end if that is so now."""
+        (self.ahead if run in self.ahead else self.read).pop(run)
+        (self.ahead if run.unread else self.read)[run] = None
+
+    def first(self) -> _Run:
+        return next(iter(self.read or self.ahead))
 
 
 class BlockCache:
-    """Blocks by (object id, position), within `budget_bytes` after every call, overhead included.
+    """Blocks by (object id, position), within `budget_bytes` after every call, overhead and reservations included.
 
-    A `reader` is any hashable name of who reads (a connection and partition). Data given must own its memory: a view
-    into a larger buffer would pin the whole of it.
+    A `reader` is any hashable name of who reads (a connection and partition). The blocks given together must be all that
+    keeps their memory alive.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._blocks: dict[Key, _Block] = {}
-        self._young: OrderedDict[Key, None] = OrderedDict()
-        self._old: OrderedDict[Key, None] = OrderedDict()
-        self._readers: dict[Hashable, _Reader] = {}
+        self._runs: dict[Key, _Run] = {}
+        self._young = _Young()
+        self._old: OrderedDict[_Run, None] = OrderedDict()
+        self._readers: dict[Hashable, _Young] = {}
         self._by_object: dict[ObjectId, set[int]] = {}
         self._old_bytes_max = int(budget_bytes * OLD_SHARE)
         self._used_bytes = 0
+        self._reserved_bytes = 0
         self._old_bytes = 0
         self._hits = 0
         self._misses = 0
@@ -82,63 +110,84 @@ class BlockCache:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all blocks, overhead included."""
-        return self._used_bytes
+        """Bytes of all blocks, overhead included, and of what is reserved."""
+        return self._used_bytes + self._reserved_bytes
 
     @property
     def fair_share_bytes(self) -> int:
-        """What one reader may hold of young blocks when room is needed: read-ahead should stay below it."""
-        return self.budget_bytes // max(SHARES_MIN, len(self._readers))
+        """What one reader may hold of young runs when room is needed: read-ahead should stay below it."""
+        return (self.budget_bytes - self._old_bytes) // max(SHARES_MIN, len(self._readers))
 
     def get(self, object_id: ObjectId, position: int, reader: Hashable = None) -> Buffer | None:
-        """The block, or None; counts as a hit or a miss and renews the block's age."""
-        key = (object_id, position)
-        block = self._blocks.get(key)
-        if block is None:
+        """The block, or None; counts as a hit or a miss and renews its run's age."""
+        run = self._runs.get((object_id, position))
+        if run is None:
             self._misses += 1
             return None
         self._hits += 1
-        if block.is_old:
-            self._old.move_to_end(key)
-        elif block.reader == reader and reader is not None:
-            self._young.move_to_end(key)
-            self._readers[reader].keys.move_to_end(key)
-        else:
-            self._promote(key, block)
-        return block.data
+        self._use(run, position, reader)
+        return run.blocks[position]
+
+    def taken(self, object_id: ObjectId, position: int, reader: Hashable = None) -> None:
+        """`reader` got the block while it was on its way here: as if it had come and asked now, not counted again."""
+        run = self._runs.get((object_id, position))
+        if run is not None:
+            self._use(run, position, reader)
 
     def has(self, object_id: ObjectId, position: int) -> bool:
         """The block is here; changes nothing (for planning a read-ahead)."""
-        return (object_id, position) in self._blocks
+        return (object_id, position) in self._runs
 
-    def put(self, object_id: ObjectId, position: int, data: Buffer, reader: Hashable = None) -> bool:
-        """Keep a block that `reader` brought; False if it alone would not fit. A block that is here is replaced."""
-        key = (object_id, position)
-        cost = len(data) + BLOCK_OVERHEAD_BYTES
-        self._drop(key)
-        if cost > self.budget_bytes:
+    def reserve(self, size_bytes: int, reader: Hashable = None) -> int:
+        """Make room for bytes that are about to arrive; what is returned counts as used until it is released.
+
+        Less than asked for where the budget ends: what is larger will not be kept.
+        """
+        granted = min(size_bytes, self.budget_bytes - self._reserved_bytes)
+        self._make_room(granted, reader)
+        self._reserved_bytes += granted
+        return granted
+
+    def release(self, granted_bytes: int) -> None:
+        """They have arrived, and will be put now, or will not come."""
+        self._reserved_bytes -= granted_bytes
+
+    def put(self, object_id: ObjectId, blocks: Sequence[tuple[int, Buffer]], reader: Hashable = None) -> bool:
+        """Keep the blocks, by position, that one read of `reader` brought; False if they would not fit alone.
+
+        A run that held one of these positions goes as a whole.
+        """
+        cost = cost_of(blocks)
+        for position, _ in blocks:
+            self._drop(self._runs.get((object_id, position)))
+        if cost > self.budget_bytes - self._reserved_bytes:
             return False
         self._make_room(cost, reader)
-        self._blocks[key] = block = _Block(data, cost, reader)
-        self._by_object.setdefault(object_id, set()).add(position)
+        run = _Run(object_id, blocks, reader)
+        for position in run.blocks:
+            self._runs[object_id, position] = run
+        self._by_object.setdefault(object_id, set()).update(run.blocks)
         self._used_bytes += cost
-        self._add_young(key, block)
+        self._young.add(run)
+        if reader is not None:
+            self._readers.setdefault(reader, _Young()).add(run)
         return True
 
     def drop_object(self, object_id: ObjectId) -> int:
         """Forget all blocks of an object that was deleted or replaced; the number forgotten."""
         positions = sorted(self._by_object.get(object_id, ()))
         for position in positions:
-            self._drop((object_id, position))
+            self._drop(self._runs.get((object_id, position)))
         return len(positions)
 
     def statistics(self) -> BlockStatistics:
         """The cache in numbers."""
         return BlockStatistics(
             budget_bytes=self.budget_bytes,
-            used_bytes=self._used_bytes,
+            used_bytes=self.used_bytes,
+            reserved_bytes=self._reserved_bytes,
             old_bytes=self._old_bytes,
-            blocks=len(self._blocks),
+            blocks=len(self._runs),
             readers=len(self._readers),
             hits=self._hits,
             misses=self._misses,
@@ -147,86 +196,99 @@ class BlockCache:
 
     def check(self) -> None:
         """Raises Bug with the first broken invariant; run after each step of a test or a simulation."""
-        if self._used_bytes > self.budget_bytes:
-            raise Bug(f"block cache uses {self._used_bytes} of {self.budget_bytes} bytes")
-        if self._used_bytes != sum(block.cost for block in self._blocks.values()):
+        if self.used_bytes > self.budget_bytes:
+            raise Bug(f"block cache uses {self.used_bytes} of {self.budget_bytes} bytes")
+        runs = set(self._runs.values())
+        if self._used_bytes != sum(run.cost for run in runs):
             raise Bug("block cache counts other bytes than it holds")
-        old = {key for key, block in self._blocks.items() if block.is_old}
-        if old != set(self._old) or set(self._blocks) - old != set(self._young):
-            raise Bug("a block is in the wrong generation")
-        if self._old_bytes != sum(self._blocks[key].cost for key in old) or self._old_bytes > self._old_bytes_max:
-            raise Bug(f"old blocks hold {self._old_bytes} bytes of {self._old_bytes_max}")
-        for name, reader in self._readers.items():
-            mine = {key for key in self._young if self._blocks[key].reader == name}
-            if not mine or mine != set(reader.keys):
-                raise Bug(f"reader {name} and its blocks disagree")
-            if reader.used_bytes != sum(self._blocks[key].cost for key in mine):
-                raise Bug(f"reader {name} counts other bytes than it holds")
-        if {(oid, position) for oid, positions in self._by_object.items() for position in positions} != set(
-            self._blocks
-        ):
+        if {(run.object_id, position) for run in runs for position in run.blocks} != set(self._runs):
+            raise Bug("a block is found without its run")
+        old = {run for run in runs if run.is_old}
+        if old != set(self._old):
+            raise Bug("a run is in the wrong generation")
+        if self._old_bytes != sum(run.cost for run in old) or self._old_bytes > self._old_bytes_max:
+            raise Bug(f"old runs hold {self._old_bytes} bytes of {self._old_bytes_max}")
+        self._check_young(self._young, runs - old)
+        for name, young in self._readers.items():
+            self._check_young(young, {run for run in runs - old if run.reader == name})
+            if not young:
+                raise Bug(f"reader {name} has nothing and was not forgotten")
+        if {(oid, position) for oid, positions in self._by_object.items() for position in positions} != set(self._runs):
             raise Bug("objects and blocks disagree")
 
-    def _add_young(self, key: Key, block: _Block) -> None:
-        self._young[key] = None
-        if block.reader is not None:
-            reader = self._readers.get(block.reader)
-            if reader is None:
-                reader = self._readers[block.reader] = _Reader()
-            reader.keys[key] = None
-            reader.used_bytes += block.cost
+    def _check_young(self, young: _Young, expected: set[_Run]) -> None:
+        if {*young.ahead, *young.read} != expected or young.used_bytes != sum(run.cost for run in expected):
+            raise Bug("young runs are not where they belong")
+        if not all(run.unread for run in young.ahead):
+            raise Bug("a run that was read to the end counts as ahead")
 
-    def _remove_young(self, key: Key, block: _Block) -> None:
-        del self._young[key]
-        if block.reader is not None:
-            reader = self._readers[block.reader]
-            del reader.keys[key]
-            reader.used_bytes -= block.cost
-            if not reader.keys:
-                del self._readers[block.reader]
+    def _use(self, run: _Run, position: int, reader: Hashable) -> None:
+        if run.is_old:
+            self._old.move_to_end(run)
+        elif run.reader == reader and reader is not None:
+            run.unread.discard(position)
+            self._young.renew(run)
+            self._readers[reader].renew(run)
+        else:
+            self._promote(run)
 
-    def _promote(self, key: Key, block: _Block) -> None:
-        """A second reader wants the block: it becomes old and nobody's; the oldest old ones become young again."""
-        if block.cost > self._old_bytes_max:
-            self._young.move_to_end(key)
+    def _remove_young(self, run: _Run) -> None:
+        self._young.remove(run)
+        if run.reader is not None:
+            reader = self._readers[run.reader]
+            reader.remove(run)
+            if not reader:
+                del self._readers[run.reader]
+
+    def _promote(self, run: _Run) -> None:
+        """A second reader wants the run: it becomes old and nobody's; the oldest old ones become young again."""
+        if run.cost > self._old_bytes_max:
+            self._young.renew(run)
             return
-        self._remove_young(key, block)
-        block.reader = None
-        block.is_old = True
-        self._old[key] = None
-        self._old_bytes += block.cost
+        self._remove_young(run)
+        run.reader = None
+        run.unread.clear()
+        run.is_old = True
+        self._old[run] = None
+        self._old_bytes += run.cost
         while self._old_bytes > self._old_bytes_max:
             fallen, _ = self._old.popitem(last=False)
-            other = self._blocks[fallen]
-            other.is_old = False
-            self._old_bytes -= other.cost
-            self._young[fallen] = None
+            fallen.is_old = False
+            self._old_bytes -= fallen.cost
+            self._young.add(fallen)
 
     def _make_room(self, cost: int, reader: Hashable) -> None:
-        while self._used_bytes + cost > self.budget_bytes:
-            self._evictions += 1
-            self._drop(self._victim(cost, reader))
+        while self.used_bytes + cost > self.budget_bytes:
+            run = self._victim(cost, reader)
+            self._evictions += len(run.blocks)
+            self._drop(run)
 
-    def _victim(self, cost: int, reader: Hashable) -> Key:
+    def _victim(self, cost: int, reader: Hashable) -> _Run:
         mine = self._readers.get(reader)
         if mine is not None and mine.used_bytes + cost > self.fair_share_bytes:
-            return next(iter(mine.keys))
-        return next(iter(self._young or self._old))
+            return mine.first()
+        return self._young.first() if self._young else next(iter(self._old))
 
-    def _drop(self, key: Key) -> None:
-        block = self._blocks.pop(key, None)
-        if block is None:
+    def _drop(self, run: _Run | None) -> None:
+        if run is None:
             return
-        if block.is_old:
-            del self._old[key]
-            self._old_bytes -= block.cost
+        if run.is_old:
+            del self._old[run]
+            self._old_bytes -= run.cost
         else:
-            self._remove_young(key, block)
-        self._used_bytes -= block.cost
-        positions = self._by_object[key[0]]
-        positions.discard(key[1])
+            self._remove_young(run)
+        self._used_bytes -= run.cost
+        positions = self._by_object[run.object_id]
+        for position in run.blocks:
+            del self._runs[run.object_id, position]
+            positions.discard(position)
         if not positions:
-            del self._by_object[key[0]]
+            del self._by_object[run.object_id]
 
 
-__all__ = ["BlockCache", "BlockStatistics"]
+def cost_of(blocks: Sequence[tuple[int, Buffer]]) -> int:
+    """What the cache counts for blocks that come together."""
+    return sum(len(data) + BLOCK_OVERHEAD_BYTES for _, data in blocks)
+
+
+__all__ = ["BLOCK_OVERHEAD_BYTES", "BlockCache", "BlockStatistics", "cost_of"]

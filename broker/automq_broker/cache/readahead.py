@@ -1,7 +1,9 @@
 """How much to fetch from the bucket at once for a reader that is behind, and when to fetch the next piece early.
 
-A reader that goes on where it stopped gets windows that grow by a unit at each miss, so that a short look costs little
-and a long catch-up few requests. A jump starts over. Source: AutoMQ's StreamReader (unit 512 KiB, at most 32 MiB).
+A reader that goes on where it stopped gets windows that double at each miss and each piece fetched early, so that a short
+look costs little and a long catch-up few requests; one whose answers are larger than its window gets two answers ahead at
+once, else it would wait for the bucket at each of them. A jump starts over. Source: AutoMQ's StreamReader (unit 512 KiB,
+at most 32 MiB).
 """
 
 from collections import OrderedDict
@@ -35,7 +37,7 @@ class ReadAheadStatistics:
 
 
 class _Window:
-    __slots__ = ("ahead_bytes", "loaded_end", "next_offset", "window_bytes")
+    __slots__ = ("ahead_bytes", "is_planning", "loaded_end", "next_offset", "window_bytes")
 
     def __init__(self, offset: int, window_bytes: int) -> None:
         self.next_offset = offset
@@ -43,12 +45,15 @@ class _Window:
         self.loaded_end = offset
         self.ahead_bytes = 0
         """Bytes loaded or being loaded beyond `next_offset`."""
+        self.is_planning = False
+        """A prefetch was asked for, and is not among the `ahead_bytes` yet."""
 
 
 class ReadAhead:
     """The windows of up to `readers_max` readers, each a (stream, reader) pair; the longest unused are forgotten.
 
-    The engine calls `missed` before it loads, `loaded` when a load was planned, `served` after every answer.
+    The engine calls `missed` before it loads, `loaded` when a load was planned, `served` after every answer, `planned` when
+    it has dealt with the prefetch that this returned.
     """
 
     def __init__(
@@ -78,9 +83,10 @@ class ReadAhead:
         if not window.window_bytes:
             window.window_bytes = self.unit_bytes
         else:
-            window.window_bytes = min(window.window_bytes + self.unit_bytes, self.window_bytes_max)
+            window.window_bytes = min(2 * window.window_bytes, self.window_bytes_max)
         window.loaded_end = offset
         window.ahead_bytes = 0
+        window.is_planning = False
         return self._capped(window.window_bytes, spare_bytes)
 
     def loaded(self, stream_id: StreamId, reader: Hashable, end_offset: int, size_bytes: int) -> None:
@@ -89,6 +95,9 @@ class ReadAhead:
         if window is not None and end_offset > window.loaded_end:
             window.loaded_end = end_offset
             window.ahead_bytes += size_bytes
+            if window.is_planning:
+                window.is_planning = False
+                window.window_bytes = min(2 * window.window_bytes, self.window_bytes_max)
 
     def served(
         self,
@@ -102,18 +111,33 @@ class ReadAhead:
     ) -> Prefetch | None:
         """An answer of `size_bytes` from `offset` up to `next_offset` left; what to fetch early, if anything.
 
-        A prefetch is due when less than half a window is left ahead of a reader that reads on.
+        A prefetch is due when no more than half a window is left ahead of a reader that reads on, and tops the window up:
+        something is then always on its way while an answer is. After a first small look that used up what it loaded none
+        is.
         """
         window = self._window(stream_id, reader, offset)
         window.next_offset = next_offset
         window.ahead_bytes = max(0, window.ahead_bytes - size_bytes)
-        if window.loaded_end <= next_offset or not window.window_bytes:
+        if not window.window_bytes:
             return None
+        if size_bytes > window.window_bytes:
+            window.window_bytes = min(2 * size_bytes, self.window_bytes_max)
+        if window.loaded_end <= next_offset:
+            if window.window_bytes == self.unit_bytes:
+                return None
+            window.loaded_end, window.ahead_bytes = next_offset, 0
         size = self._capped(window.window_bytes, spare_bytes)
-        if window.ahead_bytes * 2 >= size or spare_bytes < self.unit_bytes:
+        if window.is_planning or window.ahead_bytes * 2 > size or spare_bytes < self.unit_bytes:
             return None
         self._prefetches += 1
-        return Prefetch(Offset(window.loaded_end), size)
+        window.is_planning = True
+        return Prefetch(Offset(window.loaded_end), max(self.unit_bytes, size - window.ahead_bytes))
+
+    def planned(self, stream_id: StreamId, reader: Hashable) -> None:
+        """The prefetch that was asked for is planned, with whatever success: the next one may come."""
+        window = self._windows.get((stream_id, reader))
+        if window is not None:
+            window.is_planning = False
 
     def forget(self, stream_id: StreamId, reader: Hashable) -> None:
         """The reader is gone."""

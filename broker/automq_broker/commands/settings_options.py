@@ -18,6 +18,7 @@ _SHORTHANDS: dict[str, tuple[str, str]] = {
     "bucket": ("s3.data.buckets", "{}"),
     "wal": ("s3.wal.path", "{}"),
     "accept_wal_loss": ("automq.accept.wal.loss", "{}"),
+    "node": ("node.id", "{}"),
 }
 
 

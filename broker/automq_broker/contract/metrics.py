@@ -103,7 +103,7 @@ MEMORY_WAITERS = _gauge("automq_connections_waiting_for_memory", "Connections no
 # --- write-ahead log and back-pressure
 WAL_CAPACITY = _gauge("automq_wal_capacity_bytes", "Size of the write-ahead log's ring.")
 WAL_USED = _gauge("automq_wal_used_bytes", "Bytes of the ring that are not free for new records.")
-WAL_WRITES = Metric("automq_wal_write_seconds", Kind.SUMMARY, "Durable writes of groups, from hand-over to durable.")
+WAL_WRITES = Metric("automq_wal_write_seconds", Kind.HISTOGRAM, "Durable writes of groups, from hand-over to durable.")
 WAL_BATCHES = _counter("automq_wal_batches_total", "Record batches made durable; per write: the group size.")
 WAL_BYTES = _counter("automq_wal_bytes_total", "Bytes of those batches.")
 WAL_IN_FLIGHT = _gauge("automq_wal_in_flight_bytes", "Bytes handed to the device and not durable yet.")
@@ -124,7 +124,7 @@ CACHE_LIMIT = _gauge("automq_cache_limit_bytes", "Budget of a cache: tail (newes
 CACHE_USED = _gauge("automq_cache_used_bytes", "Bytes in a cache.", "cache")
 CACHE_HITS = _counter("automq_cache_hits_total", "Blocks found in the block cache.")
 CACHE_MISSES = _counter("automq_cache_misses_total", "Blocks that had to be read from the bucket.")
-CACHE_EVICTED = _counter("automq_cache_evicted_total", "Entries pushed out of a cache.", "cache")
+CACHE_EVICTED = _counter("automq_cache_evicted_total", "Blocks pushed out of a cache.", "cache")
 READ_BYTES = _counter(
     "automq_read_bytes_total", "Bytes read for consumers, by where they were: tail, ring or bucket.", "source"
 )
@@ -150,9 +150,45 @@ CONTROLLER_UNKNOWN = _counter(
 )
 CONTROLLER_COMMIT_SECONDS = _gauge("automq_controller_last_commit_seconds", "How long the last commit took.")
 CONTROLLER_WAITING = _gauge("automq_controller_waiting", "Commands that wait for a commit.")
+CONTROLLER_COMMIT_DURATION = Metric(
+    "automq_controller_commit_seconds", Kind.SUMMARY, "Batches of commands, from their first decision to confirmed."
+)
+CONTROLLER_BATCH = Metric("automq_controller_batch_commands", Kind.SUMMARY, "Commands that were committed together.")
+CONTROLLER_HOLDER = _gauge("automq_controller_holder", "Broker id of the controller as known here; -1 if it is not.")
+CONTROLLER_SESSIONS = _gauge(
+    "automq_controller_sessions", "Active brokers whose heartbeats this controller watches; 0 at the others."
+)
+BROKERS = _gauge(
+    "automq_brokers", "Brokers of the cluster by status; FENCED or RESCUING above 0 is an alert.", "status"
+)
+METADATA_SEQ = _gauge("automq_metadata_seq", "Commit up to which this broker knows the metadata.")
+METADATA_STREAMS = _gauge("automq_metadata_streams", "Streams in the metadata: partitions of all topics.")
+METADATA_OBJECTS = _gauge("automq_metadata_objects", "Live objects in the metadata.")
+METADATA_UNFOLDED = _gauge(
+    "automq_metadata_bytes_since_snapshot", "Commits that a start has to read on top of the newest snapshot."
+)
 TOPICS = _gauge("automq_topics", "Topics of the cluster.")
 PARTITIONS = _gauge("automq_partitions_open", "Partitions that this broker serves.")
+PARTITION_END = _gauge(
+    "automq_partition_end_offset", "High watermark of a partition that this broker serves.", "topic", "partition"
+)
+PARTITION_END_OMITTED = _gauge(
+    "automq_partition_end_omitted", "Rows of it that were left out because there are too many."
+)
 FETCH_WAITERS = _gauge("automq_fetch_waited_partitions", "Partitions for whose next records a Fetch waits.")
+
+# --- moves and balance
+MOVES_WAITING = _gauge("automq_moves_waiting", "Partitions that this broker serves and is to give up.")
+MOVES_CLOSED = _counter("automq_moves_closed_total", "Partitions that this broker gave up.")
+MOVES_WAVES = _counter("automq_moves_waves_total", "Waves in which it did so: uploads and commits they had in common.")
+BALANCER_LOOKS = _counter(
+    "automq_balancer_looks_total", "How often this broker, as the controller, evened out the load."
+)
+BALANCER_MOVES = _counter("automq_balancer_moves_total", "Partitions that it gave to others, by goal.", "goal")
+BALANCER_UNDER_WAY = _gauge("automq_balancer_under_way", "Moves of the last batch that are not carried out yet.")
+BALANCER_UNEVEN = _gauge(
+    "automq_balancer_uneven", "1 for a goal that the last look could not meet; its reason is in /v1/decisions.", "goal"
+)
 
 # --- consumer groups
 GROUPS = _gauge("automq_groups", "Consumer groups that this broker coordinates, by state.", "state")
@@ -162,7 +198,8 @@ GROUP_OFFSET = _gauge(
 )
 GROUP_LAG = _gauge(
     "automq_group_lag_records",
-    "Records between the committed offset and the high watermark.",
+    "Records between the committed offset and the high watermark, where the coordinator serves the partition as well; else "
+    "automq_partition_end_offset of the broker that does, less the committed offset.",
     "group",
     "topic",
     "partition",
@@ -179,6 +216,11 @@ __all__ = [
     "BACKPRESSURE_TIMED_OUT",
     "BACKPRESSURE_WAITED",
     "BACKPRESSURE_WAITING",
+    "BALANCER_LOOKS",
+    "BALANCER_MOVES",
+    "BALANCER_UNDER_WAY",
+    "BALANCER_UNEVEN",
+    "BROKERS",
     "BUCKET_BYTES",
     "BUCKET_DURATION",
     "BUCKET_REQUESTS",
@@ -194,11 +236,15 @@ __all__ = [
     "CONNECTIONS_OPENED",
     "CONNECTIONS_REFUSED",
     "CONTROLLER_ACTIVE",
+    "CONTROLLER_BATCH",
     "CONTROLLER_COMMANDS",
     "CONTROLLER_COMMITS",
+    "CONTROLLER_COMMIT_DURATION",
     "CONTROLLER_COMMIT_SECONDS",
     "CONTROLLER_EPOCH",
+    "CONTROLLER_HOLDER",
     "CONTROLLER_RENEWALS",
+    "CONTROLLER_SESSIONS",
     "CONTROLLER_SNAPSHOTS",
     "CONTROLLER_UNKNOWN",
     "CONTROLLER_WAITING",
@@ -212,9 +258,18 @@ __all__ = [
     "IN_FLIGHT_LIMIT",
     "LOOP_DELAY",
     "MEMORY_WAITERS",
+    "METADATA_OBJECTS",
+    "METADATA_SEQ",
+    "METADATA_STREAMS",
+    "METADATA_UNFOLDED",
     "METRICS",
+    "MOVES_CLOSED",
+    "MOVES_WAITING",
+    "MOVES_WAVES",
     "NETWORK_BYTES",
     "PARTITIONS",
+    "PARTITION_END",
+    "PARTITION_END_OMITTED",
     "READY",
     "READ_BYTES",
     "REQUESTS",

@@ -25,8 +25,10 @@ class Change:
 
 def present(resource_type: int, name: str, context: RequestContext) -> Mapping[str, str]:
     """What is set for the resource itself; raises ClientFault for a resource that cannot be altered."""
-    state = context.desk.control.state
+    state = context.desk.metadata.state
     if resource_type == ResourceType.TOPIC:
+        if not name:
+            raise ClientFault(ErrorCode.INVALID_REQUEST, "Default topic resources are not allowed.")
         check_name(name)
         topic = state.topic(name)
         if topic is None:
@@ -39,7 +41,7 @@ def present(resource_type: int, name: str, context: RequestContext) -> Mapping[s
 
 
 async def apply(change: Change, *, validate_only: bool, context: RequestContext) -> None:
-    """Check the change as a whole and commit it. Raises ClientFault INVALID_CONFIG or INVALID_REQUEST."""
+    """Check the change as a whole and commit it. Raises ClientFault INVALID_CONFIG (topics) or INVALID_REQUEST."""
     current = present(change.resource_type, change.resource_name, context)
     after = {key: value for key, value in {**current, **change.upserts}.items() if key not in change.deletes}
     if change.resource_type == ResourceType.TOPIC:
@@ -47,7 +49,7 @@ async def apply(change: Change, *, validate_only: bool, context: RequestContext)
     else:
         _check_broker(change.resource_name, after, context)
     if not validate_only:
-        await context.desk.control.submit(
+        await context.desk.submit(
             SetConfigs(
                 resource_type=change.resource_type,
                 resource_name=change.resource_name,
@@ -58,17 +60,14 @@ async def apply(change: Change, *, validate_only: bool, context: RequestContext)
 
 
 def _check_broker(name: str, after: Mapping[str, str], context: RequestContext) -> None:
-    state = context.desk.control.state
+    state = context.desk.metadata.state
     node = str(context.desk.settings.node_id)
     cluster = after if not name else state.configs(ResourceType.BROKER, "")
     broker = after if name else state.configs(ResourceType.BROKER, node)
     try:
         context.desk.broker_configs.check(cluster, broker)
     except Refused as refused:
-        is_static = "cannot change at run time" in str(refused)
-        raise ClientFault(
-            ErrorCode.INVALID_REQUEST if is_static else ErrorCode.INVALID_CONFIG, str(refused)
-        ) from refused
+        raise ClientFault(ErrorCode.INVALID_REQUEST, str(refused)) from refused
 
 
 __all__ = ["Change", "apply", "present"]

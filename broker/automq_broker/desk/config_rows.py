@@ -65,11 +65,13 @@ def _row(config: TopicConfig, configs: Mapping[str, str], broker: BrokerConfigs)
 def _synonyms(config: TopicConfig, configs: Mapping[str, str], broker: BrokerConfigs) -> Iterable[ConfigSynonym]:
     if config.name in configs:
         yield ConfigSynonym(name=config.name, value=configs[config.name], source=ConfigSource.TOPIC)
-    names = _RETENTION_SYNONYMS if config.name == "retention.ms" else (config.synonym,)
-    for name in names:
-        row = broker.row(name) if name else None
-        if row is not None:
-            yield from row.synonyms
+    row = broker.row(config.synonym) if config.synonym else None
+    if row is not None:
+        # Retention's default is in hours, which Kafka does not call a synonym of milliseconds.
+        is_retention = config.name == "retention.ms"
+        yield from (
+            synonym for synonym in row.synonyms if not (is_retention and synonym.source is ConfigSource.DEFAULT)
+        )
 
 
 __all__ = ["effective", "inherited", "topic_rows"]

@@ -2,17 +2,23 @@
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from automq_broker.contract.config_rows import ConfigRow
-from automq_broker.engine.control import Control
 from automq_broker.engine.engine import Engine
-from automq_broker.ports import Clock, Workers
+from automq_broker.engine.metadata_values import Quorum
+from automq_broker.kernel.errors import ClientFault, NotMine, Retry
+from automq_broker.meta.commands import Command
+from automq_broker.ports import Clock, Metadata, Workers
+from automq_broker.wire.codes import ErrorCode
 
 if TYPE_CHECKING:
     from automq_broker.engine.groups import GroupCoordinators
+
+
+R = TypeVar("R")
 
 
 class BrokerConfigs(Protocol):
@@ -42,8 +48,6 @@ class DeskSettings:
     fetch_max_wait_ms: int = 60_000
     message_max_bytes: int = 1_048_588
     max_partitions_per_request: int = 10_000
-    decompress_limit_bytes: int = 64 << 20
-    decompress_limit_ratio: int = 32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class Desk:
     """The stations behind the handlers, joined by assembly."""
 
     engine: Engine
-    control: Control
+    metadata: Metadata
     groups: "GroupCoordinators"
     settings: DeskSettings
     clock: Clock
@@ -60,6 +64,17 @@ class Desk:
     advertised: dict[int, tuple[int, int]]
     broker_configs: BrokerConfigs
     make_uuid: Callable[[], uuid.UUID]
+    ask_quorum: Callable[[], Awaitable[Quorum]]
+    """How far the brokers are with the metadata; raises Retry when no controller answers."""
+
+    async def submit(self, command: Command[R]) -> R:
+        """As Metadata.submit; no controller in time is REQUEST_TIMED_OUT, as a Kafka broker answers it."""
+        try:
+            return await self.metadata.submit(command)
+        except Retry as late:
+            raise ClientFault(ErrorCode.REQUEST_TIMED_OUT, str(late)) from late
+        except NotMine as other:
+            raise ClientFault(ErrorCode.NOT_CONTROLLER, str(other)) from other
 
 
 @dataclass(slots=True)

@@ -8,8 +8,10 @@ import asyncio
 from collections import Counter
 
 from automq_broker.desk.context import RequestContext
-from automq_broker.desk.create_topics import check_replicas, wait_served
+from automq_broker.desk.create_topics import wait_served
+from automq_broker.desk.views import check_replicas, first_live
 from automq_broker.kernel.errors import ClientFault
+from automq_broker.kernel.ids import NodeId
 from automq_broker.meta.commands import CreatePartitions
 from automq_broker.wire.apis.k37_create_partitions import (
     CreatePartitionsRequest,
@@ -40,9 +42,9 @@ async def _grow(
             raise ClientFault(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
         command = _command(want, context)
         if validate_only:
-            context.desk.control.state.decide(command)
+            context.desk.metadata.state.decide(command)
         else:
-            await context.desk.control.submit(command)
+            await context.desk.submit(command)
             await wait_served(want.name, deadline, context)
     except ClientFault as fault:
         row.error_code = fault.code
@@ -51,9 +53,10 @@ async def _grow(
 
 
 def _command(want: CreatePartitionsTopic, context: RequestContext) -> CreatePartitions:
-    topic = context.desk.control.state.topic(want.name)
+    topic = context.desk.metadata.state.topic(want.name)
     if topic is None:
         raise ClientFault(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    owners: tuple[NodeId, ...] = ()
     if want.assignments is not None and want.count > len(topic.partitions):
         if len(want.assignments) != want.count - len(topic.partitions):
             raise ClientFault(
@@ -63,7 +66,8 @@ def _command(want: CreatePartitionsTopic, context: RequestContext) -> CreatePart
             )
         for assignment in want.assignments:
             check_replicas(assignment.broker_ids, context)
-    return CreatePartitions(topic_id=topic.topic_id, total=want.count)
+        owners = tuple(first_live(assignment.broker_ids, context) for assignment in want.assignments)
+    return CreatePartitions(topic_id=topic.topic_id, total=want.count, owners=owners)
 
 
 __all__ = ["handle"]

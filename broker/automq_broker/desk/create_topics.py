@@ -13,7 +13,7 @@ from collections import Counter
 
 from automq_broker.desk.config_rows import topic_rows
 from automq_broker.desk.context import RequestContext
-from automq_broker.desk.views import is_served
+from automq_broker.desk.views import check_replicas, first_live, is_served
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.commands import CreateTopic
 from automq_broker.meta.rows import TopicRow
@@ -29,7 +29,6 @@ from automq_broker.wire.schema import ZERO_UUID
 
 _REPLICATION_FACTOR = 1
 _DEFAULT = -1
-_OPEN_POLL_S = 0.005
 
 
 async def handle(request: CreateTopicsRequest, context: RequestContext) -> CreateTopicsResponse:
@@ -50,7 +49,7 @@ async def create_automatically(name: str, context: RequestContext, *, partitions
     """Create a topic with the broker's defaults; the present one if somebody else was faster. Raises ClientFault."""
     is_internal = partitions is not None
     try:
-        created = await context.desk.control.submit(
+        created = await context.desk.submit(
             CreateTopic(
                 name=name,
                 topic_id=context.desk.make_uuid(),
@@ -61,7 +60,7 @@ async def create_automatically(name: str, context: RequestContext, *, partitions
             )
         )
     except ClientFault as fault:
-        present = context.desk.control.state.topic(name)
+        present = context.desk.metadata.state.topic(name)
         if fault.code == ErrorCode.TOPIC_ALREADY_EXISTS and present is not None:
             return present
         raise
@@ -72,10 +71,10 @@ async def wait_served(name: str, deadline: float, context: RequestContext) -> No
     """Waits until every partition of the topic has a leader, at most until `deadline` (loop time)."""
     loop = asyncio.get_running_loop()
     while loop.time() < deadline:
-        topic = context.desk.control.state.topic(name)
+        topic = context.desk.metadata.state.topic(name)
         if topic is None or is_served(topic, context):
             return
-        await asyncio.sleep(_OPEN_POLL_S)
+        await context.desk.engine.changes.wait(deadline - loop.time())
 
 
 async def _create(
@@ -97,9 +96,9 @@ async def _create(
         command = _command(topic, context)
         row.topic_id = command.topic_id
         if validate_only:
-            context.desk.control.state.decide(command)
+            context.desk.metadata.state.decide(command)
         else:
-            created = await context.desk.control.submit(command)
+            created = await context.desk.submit(command)
             row.topic_id = created.topic.topic_id
             await wait_served(topic.name, deadline, context)
     except ClientFault as fault:
@@ -134,6 +133,10 @@ def _command(topic: CreatableTopic, context: RequestContext) -> CreateTopic:
         configs={config.name: str(config.value) for config in topic.configs},
         replication_factor=_checked_replication(topic),
         created_ms=context.desk.clock.now_ms(),
+        owners=tuple(
+            first_live(row.broker_ids, context)
+            for row in sorted(topic.assignments, key=lambda row: row.partition_index)
+        ),
     )
 
 
@@ -165,15 +168,6 @@ def check_assignment(indexes: list[int], first: int) -> None:
         )
 
 
-def check_replicas(broker_ids: list[int], context: RequestContext) -> None:
-    """Replicas of a manual assignment: at least one, none twice, all registered."""
-    if not broker_ids or len(set(broker_ids)) != len(broker_ids):
-        raise ClientFault(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"Bad replica list {broker_ids}.")
-    unknown = [node for node in broker_ids if node not in context.desk.control.state.nodes]
-    if unknown:
-        raise ClientFault(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"No such brokers: {unknown}.")
-
-
 def _checked_replication(topic: CreatableTopic) -> int:
     if topic.replication_factor != _DEFAULT and topic.replication_factor <= 0:
         raise ClientFault(ErrorCode.INVALID_REPLICATION_FACTOR, "Replication factor must be larger than 0.")
@@ -188,4 +182,4 @@ def _once(rows: list[CreatableTopicResult]) -> list[CreatableTopicResult]:
     return list(seen.values())
 
 
-__all__ = ["check_assignment", "check_replicas", "create_automatically", "handle", "wait_served"]
+__all__ = ["check_assignment", "create_automatically", "handle", "wait_served"]

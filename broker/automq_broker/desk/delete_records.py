@@ -27,6 +27,8 @@ async def handle(request: DeleteRecordsRequest, context: RequestContext) -> Dele
     timeout_s = max(request.timeout_ms, 0) / 1000
     topics = []
     for topic in request.topics:
+        if not topic.partitions:
+            continue
         rows = await asyncio.gather(*(_delete(topic.name, want, timeout_s, context) for want in topic.partitions))
         topics.append(DeleteRecordsTopicResult(name=topic.name, partitions=rows))
     return DeleteRecordsResponse(topics=topics)

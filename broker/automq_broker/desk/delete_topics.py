@@ -46,7 +46,7 @@ async def _delete(
         row.name, row.topic_id = topic.name, topic.topic_id
         if not context.desk.settings.delete_topic_enable:
             raise ClientFault(ErrorCode.TOPIC_DELETION_DISABLED)
-        await context.desk.control.submit(DeleteTopic(topic_id=topic.topic_id, now_ms=context.desk.clock.now_ms()))
+        await context.desk.submit(DeleteTopic(topic_id=topic.topic_id, now_ms=context.desk.clock.now_ms()))
     except ClientFault as fault:
         row.error_code = fault.code
         row.error_message = fault.message or None
@@ -54,19 +54,19 @@ async def _delete(
 
 
 def _find(name: str | None, topic_id: UUID, context: RequestContext) -> TopicRow:
-    state = context.desk.control.state
+    state = context.desk.metadata.state
     if name is None and topic_id == ZERO_UUID:
         raise ClientFault(ErrorCode.INVALID_REQUEST, "Neither topic name nor id was specified.")
     if name is not None and topic_id != ZERO_UUID:
         raise ClientFault(ErrorCode.INVALID_REQUEST, "You may not specify both topic name and topic id.")
     if name is not None:
         topic = state.topic(name)
-        code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        code, asked = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"name {name!r}"
     else:
         topic = state.topic_by_id(topic_id)
-        code = ErrorCode.UNKNOWN_TOPIC_ID
+        code, asked = ErrorCode.UNKNOWN_TOPIC_ID, f"id {topic_id}"
     if topic is None:
-        raise ClientFault(code)
+        raise ClientFault(code, f"there is no topic with the {asked}")
     return topic
 
 

@@ -29,7 +29,7 @@ def handle(request: DescribeClusterRequest, context: RequestContext) -> Describe
             else f"Unsupported endpoint type {request.endpoint_type}",
         )
     response = DescribeClusterResponse(
-        cluster_id=context.desk.control.state.cluster_id,
+        cluster_id=context.desk.metadata.state.cluster_id,
         controller_id=controller_id(context),
         endpoint_type=_BROKERS,
         brokers=[

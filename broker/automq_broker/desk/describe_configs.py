@@ -37,7 +37,7 @@ def _describe(
     try:
         rows = rows_of(resource.resource_type, resource.resource_name, context)
     except ClientFault as fault:
-        result.error_code, result.error_message = fault.code, fault.message or None
+        result.error_code, result.error_message = fault.code, fault.message
         return result
     wanted = set(resource.configuration_keys or ())
     result.configs = [_result(row, request) for row in rows if not wanted or row.name in wanted]
@@ -48,7 +48,7 @@ def rows_of(resource_type: int, name: str, context: RequestContext) -> list[Conf
     """The rows of one resource; raises ClientFault."""
     if resource_type == ResourceType.TOPIC:
         check_name(name)
-        topic = context.desk.control.state.topic(name)
+        topic = context.desk.metadata.state.topic(name)
         if topic is None:
             raise ClientFault(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         return topic_rows(topic.configs, context)

@@ -2,6 +2,7 @@
 
 from automq_broker.desk.context import RequestContext
 from automq_broker.kernel.errors import ClientFault
+from automq_broker.meta.topics import check_name
 from automq_broker.wire.apis.k61_describe_producers import (
     DescribeProducersRequest,
     DescribeProducersResponse,
@@ -9,6 +10,7 @@ from automq_broker.wire.apis.k61_describe_producers import (
     ProducerState,
     TopicResponse,
 )
+from automq_broker.wire.codes import ErrorCode
 
 
 async def handle(request: DescribeProducersRequest, context: RequestContext) -> DescribeProducersResponse:
@@ -20,6 +22,15 @@ async def handle(request: DescribeProducersRequest, context: RequestContext) -> 
         for index in topic.partition_indexes:
             row = PartitionResponse(partition_index=index)
             rows.append(row)
+            try:
+                check_name(topic.name)
+            except ClientFault as fault:
+                row.error_code, row.error_message = fault.code, fault.message
+                continue
+            if context.desk.metadata.state.topic(topic.name) is None:
+                row.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+                row.error_message = f"there is no topic {topic.name!r}"
+                continue
             try:
                 partition = engine.partition(topic.name, index)
                 await engine.producers.load(partition)

@@ -1,14 +1,16 @@
 """DescribeTopicPartitions (key 75), version 0 (KIP-966).
 
-Checked: unknown and invalid names; the partition limit with its cursor (topics in name order, the cursor's topic even
-if it is gone). An empty list means all topics.
+Checked: unknown and invalid names; the partition limit with its cursor (topics in name order; INVALID_REQUEST if the
+cursor's partition is negative or its topic not among those asked for). An empty list means all topics.
 Ours: eligible leader replicas do not exist with a single durable copy: both lists are empty.
 """
 
 from automq_broker.desk import operations
 from automq_broker.desk.context import RequestContext
 from automq_broker.desk.views import partition_view
+from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.rows import TopicRow
+from automq_broker.meta.topics import check_name
 from automq_broker.wire.apis.k75_describe_topic_partitions import (
     DescribeTopicPartitionsRequest,
     DescribeTopicPartitionsResponse,
@@ -23,22 +25,23 @@ _PARTITIONS_MAX = 2000
 
 def handle(request: DescribeTopicPartitionsRequest, context: RequestContext) -> DescribeTopicPartitionsResponse:
     """Topics in name order from the cursor on, up to the limit of partitions."""
-    state = context.desk.control.state
-    names = sorted({topic.name for topic in request.topics} or {topic.name for topic in state.topics()})
-    first_partition = 0
-    if request.cursor is not None:
-        names = [name for name in names if name >= request.cursor.topic_name]
-        first_partition = max(request.cursor.partition_index, 0)
+    cursor = request.cursor
+    asked = {topic.name for topic in request.topics}
+    if cursor is not None and (cursor.partition_index < 0 or (asked and cursor.topic_name not in asked)):
+        rows = [_refused(topic.name, ErrorCode.INVALID_REQUEST) for topic in request.topics]
+        return DescribeTopicPartitionsResponse(topics=rows)
+    state = context.desk.metadata.state
+    names = sorted(asked or {topic.name for topic in state.topics()})
+    if cursor is not None:
+        names = [name for name in names if name >= cursor.topic_name]
     left = max(1, min(request.response_partition_limit, _PARTITIONS_MAX))
     response = DescribeTopicPartitionsResponse()
     for name in names:
         topic = state.topic(name)
         if topic is None:
-            response.topics.append(
-                DescribeTopicPartitionsResponseTopic(name=name, error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-            )
+            response.topics.append(_unknown(name))
             continue
-        first = first_partition if request.cursor is not None and name == request.cursor.topic_name else 0
+        first = cursor.partition_index if cursor is not None and name == cursor.topic_name else 0
         if left == 0:
             response.next_cursor = DescribeTopicPartitionsResponseCursor(topic_name=name, partition_index=first)
             break
@@ -51,6 +54,20 @@ def handle(request: DescribeTopicPartitionsRequest, context: RequestContext) -> 
             )
             break
     return response
+
+
+def _unknown(name: str) -> DescribeTopicPartitionsResponseTopic:
+    try:
+        check_name(name)
+    except ClientFault as fault:
+        row = _refused(name, fault.code)
+        row.topic_authorized_operations = operations.TOPIC
+        return row
+    return _refused(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+
+
+def _refused(name: str | None, code: int) -> DescribeTopicPartitionsResponseTopic:
+    return DescribeTopicPartitionsResponseTopic(name=name, error_code=code)
 
 
 def _topic(topic: TopicRow, first: int, limit: int, context: RequestContext) -> DescribeTopicPartitionsResponseTopic:

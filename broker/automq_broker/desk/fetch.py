@@ -32,6 +32,7 @@ from automq_broker.wire.codes import ErrorCode
 
 _READ_COMMITTED = 1
 _NO_SESSION = 0
+_UNKNOWN = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID)
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class _Ask:
 
     row: PartitionData
     want: FetchPartition
+    topic: FetchTopic
     partition: Partition | None
 
 
@@ -51,7 +53,8 @@ class _Budget:
     taken: int = 0
 
     def limit(self, partition_max_bytes: int) -> int:
-        return min(partition_max_bytes, self.left)
+        limit = min(partition_max_bytes, self.left)
+        return limit if self.taken else max(1, limit)
 
     def take(self, answer: ReadAnswer, limit: int) -> bool:
         """Whether the answer may be sent: within the limit, or the first data of this response."""
@@ -86,6 +89,9 @@ async def _wait_and_read(
         if not all(is_complete):
             budget = await _read_all(request, asks, context)
         if _is_enough(request, asks, budget) or loop.time() >= deadline:
+            for ask in asks:
+                if ask.row.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER:  # it moved away while this fetch waited
+                    _point_to_leader(ask, response, context)
             return response
         if not _has_news(asks):
             partitions = [ask.partition for ask in asks if ask.partition is not None]
@@ -98,20 +104,35 @@ def _has_news(asks: list[_Ask]) -> bool:
 
 
 async def _read_all(request: FetchRequest, asks: list[_Ask], context: RequestContext) -> _Budget:
-    """The slow lane: each partition in turn, memory first, the ring or the bucket where needed."""
+    """The slow lane: memory where it has it, the ring or the bucket for all the others at the same time.
+
+    One after the other, a consumer of many partitions would wait for the bucket as many times. Together they are given
+    no more than the answer may hold; a partition beyond that comes with the next fetch.
+    """
     budget = _budget(request, context)
-    for ask in asks:
-        if _read_now(ask, budget, context) or ask.partition is None:
-            continue
-        limit = budget.limit(ask.want.partition_max_bytes)
-        reader = f"{context.client_host}/{context.client_id}"
-        try:
-            answer = await context.desk.engine.read(ask.partition, ask.want.fetch_offset, limit, reader)
-        except ClientFault as fault:
-            _refuse(ask, fault)
-        else:
-            _fill(ask, answer, budget, limit)
+    slow = [ask for ask in asks if not _read_now(ask, budget, context) and ask.partition is not None]
+    promised = _Budget(budget.left, budget.taken)
+    async with asyncio.TaskGroup() as reads:
+        for ask in slow:
+            limit = promised.limit(ask.want.partition_max_bytes)
+            if limit <= 0:
+                _read_now(ask, promised, context)  # its watermarks alone
+            else:
+                promised.left -= limit
+                promised.taken += limit
+                reads.create_task(_read_slowly(ask, budget, limit, context))
     return budget
+
+
+async def _read_slowly(ask: _Ask, budget: _Budget, limit: int, context: RequestContext) -> None:
+    assert ask.partition is not None
+    reader = f"{context.client_host}/{context.client_id}"
+    try:
+        answer = await context.desk.engine.read(ask.partition, ask.want.fetch_offset, limit, reader)
+    except ClientFault as fault:
+        _refuse(ask, fault)
+    else:
+        _fill(ask, answer, budget, limit)
 
 
 def _budget(request: FetchRequest, context: RequestContext) -> _Budget:
@@ -132,13 +153,15 @@ def _is_enough(request: FetchRequest, asks: list[_Ask], budget: _Budget) -> bool
 def _resolve(request: FetchRequest, response: FetchResponse, context: RequestContext) -> list[_Ask]:
     asks: list[_Ask] = []
     for topic in request.topics:
+        if not topic.partitions:
+            continue
         rows: list[PartitionData] = []
         response.responses.append(FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=rows))
         for want in topic.partitions:
             row = PartitionData(partition_index=want.partition, records=[])
             row.aborted_transactions = [] if request.isolation_level == _READ_COMMITTED else None
             rows.append(row)
-            ask = _Ask(row, want, None)
+            ask = _Ask(row, want, topic, None)
             asks.append(ask)
             try:
                 partition = _partition(topic, want.partition, context)
@@ -146,7 +169,7 @@ def _resolve(request: FetchRequest, response: FetchResponse, context: RequestCon
                 ask.partition = partition
             except ClientFault as fault:
                 _refuse(ask, fault)
-                _point_to_leader(ask, topic, response, context)
+                _point_to_leader(ask, response, context)
     return asks
 
 
@@ -166,7 +189,7 @@ def _read_now(ask: _Ask, budget: _Budget, context: RequestContext) -> bool:
         return True
     limit = budget.limit(ask.want.partition_max_bytes)
     try:
-        if _diverges(ask):
+        if _diverges(ask, context):
             return True
         answer = context.desk.engine.read_now(ask.partition, ask.want.fetch_offset, limit)
     except ClientFault as fault:
@@ -184,18 +207,30 @@ def _fill(ask: _Ask, answer: ReadAnswer, budget: _Budget, limit: int) -> None:
     row.high_watermark = answer.high_watermark
     row.last_stable_offset = answer.high_watermark
     row.log_start_offset = answer.log_start_offset
-    row.records = answer.segments if budget.take(answer, limit) else []
+    if budget.take(answer, limit):
+        row.records = answer.segments
+        if ask.partition is not None:
+            ask.partition.bytes_out += answer.size_bytes
+    else:
+        row.records = []
 
 
-def _diverges(ask: _Ask) -> bool:
+def _diverges(ask: _Ask, context: RequestContext) -> bool:
     """Whether the reader's last epoch ended before its offset here (v12): then it must truncate, not read."""
     partition = ask.partition
     if ask.want.last_fetched_epoch < 0 or partition is None:
         return False
-    epoch, end = partition.engine.end_offset_for_epoch(partition, ask.want.last_fetched_epoch)
-    if epoch == ask.want.last_fetched_epoch and end >= ask.want.fetch_offset:
+    asked, log = ask.want.last_fetched_epoch, partition.log
+    if asked == log.leader_epoch and ask.want.fetch_offset <= log.high_watermark:
+        return False
+    epoch, end = context.desk.engine.end_offset_for_epoch(partition, asked)
+    if epoch < 0:
+        raise ClientFault(ErrorCode.OFFSET_OUT_OF_RANGE, f"no end offset is known for the last fetched epoch {asked}")
+    if epoch == asked and end >= ask.want.fetch_offset:
         return False
     ask.row.diverging_epoch = EpochEndOffset(epoch=epoch, end_offset=end)
+    ask.row.high_watermark = ask.row.last_stable_offset = log.high_watermark
+    ask.row.log_start_offset = log.start_offset
     return True
 
 
@@ -204,14 +239,16 @@ def _refuse(ask: _Ask, fault: ClientFault) -> None:
     row.error_code = fault.code
     row.records = []
     row.high_watermark = row.last_stable_offset = row.log_start_offset = -1
-    row.aborted_transactions = []
+    # Kafka's two ways of refusing: a partition that it does not know, and one whose log it has asked.
+    row.aborted_transactions = [] if fault.code in _UNKNOWN else None
     ask.partition = None
 
 
-def _point_to_leader(ask: _Ask, topic: FetchTopic, response: FetchResponse, context: RequestContext) -> None:
+def _point_to_leader(ask: _Ask, response: FetchResponse, context: RequestContext) -> None:
     """From v12 on the row names the leader it knows; from v16 on its endpoint too (KIP-951)."""
     if ask.row.error_code not in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH):
         return
+    topic = ask.topic
     leader = context.desk.engine.leader(topic.topic, topic.topic_id, ask.want.partition, context.listener)
     if leader is None:
         return

@@ -31,7 +31,7 @@ def handle(
     request: FindCoordinatorRequest, context: "RequestContext"
 ) -> "FindCoordinatorResponse | Awaitable[FindCoordinatorResponse]":
     """Who coordinates each key; waits only while `__consumer_offsets` is being created."""
-    topic = context.desk.control.state.topic(GROUPS_TOPIC)
+    topic = context.desk.metadata.state.topic(GROUPS_TOPIC)
     if topic is None and request.key_type == _GROUP:
         return _after_creation(request, context)
     return _answer(request, topic, context)
@@ -76,7 +76,7 @@ async def _create_topic(context: "RequestContext") -> TopicRow | None:
     except ClientFault:
         return None
     await wait_served(GROUPS_TOPIC, asyncio.get_running_loop().time() + _OPEN_WAIT_S, context)
-    return context.desk.control.state.topic(GROUPS_TOPIC)
+    return context.desk.metadata.state.topic(GROUPS_TOPIC)
 
 
 def _coordinator(key: str, topic: TopicRow | None, context: "RequestContext") -> Coordinator:

@@ -100,7 +100,7 @@ def list_groups(request: ListGroupsRequest, context: "RequestContext") -> ListGr
 
 def delete_groups(request: DeleteGroupsRequest, context: "RequestContext") -> "Awaitable[DeleteGroupsResponse]":
     """Each group for itself, in the order of the request; answered when every deletion is durable."""
-    asked = [(group_id, _delete(group_id, context)) for group_id in request.groups_names]
+    asked = [(group_id, _delete(group_id, context)) for group_id in dict.fromkeys(request.groups_names)]
     return _deleted(asked)
 
 

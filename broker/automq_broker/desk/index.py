@@ -55,10 +55,15 @@ SERVED: dict[int, Served] = {
     35: Served(1, 5, "describe_log_dirs"),
     37: Served(0, 3, "create_partitions"),
     42: Served(0, 2, "groups:delete_groups"),
+    43: Served(0, 2, "elect_leaders"),
     44: Served(0, 1, "incremental_alter_configs"),
+    45: Served(0, 1, "reassignments:alter"),
+    46: Served(0, 0, "reassignments:list_ongoing"),
     47: Served(0, 0, "offsets:offset_delete"),
+    55: Served(0, 2, "describe_quorum"),
     60: Served(0, 2, "describe_cluster"),
     61: Served(0, 0, "describe_producers"),
+    64: Served(0, 0, "unregister_broker"),
     75: Served(0, 0, "describe_topic_partitions"),
 }
 

@@ -1,8 +1,8 @@
 """ListOffsets (key 2), versions 1-11.
 
-Checked: duplicate partitions, leader epoch, special timestamps by version: -1 latest, -2 earliest, -3 max timestamp (v7),
--4 earliest local (v8), -5 latest tiered (v9), -6 earliest pending upload (v11); an older version asking for a newer one
-gets UNSUPPORTED_VERSION for that partition. Not found is (-1, -1) without an error.
+Checked: partitions named twice (one INVALID_REQUEST for both), leader epoch, special timestamps by version: -1 latest,
+-2 earliest, -3 max timestamp (v7), -4 earliest local (v8), -5 latest tiered (v9), -6 earliest pending upload (v11); an
+older version asking for a newer one gets UNSUPPORTED_VERSION for that partition. Not found is (-1, -1) without an error.
 Ours: there is no second tier behind the log from a client's point of view, so -4 equals -2, and -5 and -6 find nothing.
 Ignored: replica ids; timeout_ms (v10): a lookup reads at most one data block.
 """
@@ -35,10 +35,12 @@ async def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOf
             counts[topic.name, want.partition_index] = counts.get((topic.name, want.partition_index), 0) + 1
     topics = []
     for topic in request.topics:
+        if not topic.partitions:
+            continue
         rows = await asyncio.gather(
             *(
                 _answer(topic.name, want, counts[topic.name, want.partition_index] > 1, context)
-                for want in topic.partitions
+                for want in {want.partition_index: want for want in topic.partitions}.values()
             )
         )
         topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=rows))

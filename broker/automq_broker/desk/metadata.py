@@ -36,16 +36,19 @@ async def handle(request: MetadataRequest, context: RequestContext) -> MetadataR
             MetadataResponseBroker(node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
             for broker, _ in live_brokers(context)
         ],
-        cluster_id=context.desk.control.state.cluster_id,
+        cluster_id=context.desk.metadata.state.cluster_id,
         controller_id=controller_id(context),
     )
     if request.include_cluster_authorized_operations:
         response.cluster_authorized_operations = operations.CLUSTER
     if _is_all(request, context):
-        topics = sorted(context.desk.control.state.topics(), key=lambda topic: topic.name)
+        topics = sorted(context.desk.metadata.state.topics(), key=lambda topic: topic.name)
         response.topics = [_known(topic, request, context) for topic in topics]
     else:
-        asked = list({(want.name, want.topic_id): want for want in request.topics or []}.values())
+        wanted = request.topics or []
+        if any(want.topic_id != ZERO_UUID for want in wanted):  # as in Kafka, ids and names do not mix: ids win
+            wanted = [want for want in wanted if want.topic_id != ZERO_UUID]
+        asked = list({(want.name, want.topic_id): want for want in wanted}.values())
         response.topics = list(await asyncio.gather(*(_asked(want, request, context) for want in asked)))
     return response
 
@@ -61,7 +64,7 @@ async def _asked(
         return _by_id(want, request, context)
     if want.name is None:
         return MetadataResponseTopic(name="", topic_id=want.topic_id, error_code=ErrorCode.INVALID_REQUEST)
-    topic = context.desk.control.state.topic(want.name)
+    topic = context.desk.metadata.state.topic(want.name)
     if topic is not None:
         return _known(topic, request, context)
     try:
@@ -81,7 +84,7 @@ async def _asked(
 def _by_id(want: MetadataRequestTopic, request: MetadataRequest, context: RequestContext) -> MetadataResponseTopic:
     if context.api_version < 12:
         return MetadataResponseTopic(name=want.name or "", error_code=ErrorCode.INVALID_REQUEST)
-    topic = context.desk.control.state.topic_by_id(want.topic_id)
+    topic = context.desk.metadata.state.topic_by_id(want.topic_id)
     if topic is None:
         return MetadataResponseTopic(name=None, topic_id=want.topic_id, error_code=ErrorCode.UNKNOWN_TOPIC_ID)
     return _known(topic, request, context)

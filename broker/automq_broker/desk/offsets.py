@@ -49,6 +49,8 @@ def offset_commit(
     accepted: list[OffsetToCommit] = []
     places: list[OffsetCommitResponsePartition] = []
     for topic in request.topics:
+        if not topic.partitions:
+            continue
         row = OffsetCommitResponseTopic(name=topic.name, topic_id=topic.topic_id)
         rows.append(row)
         _sort_out(topic, row, accepted, places, context)
@@ -76,7 +78,7 @@ def _sort_out(
     context: "RequestContext",
 ) -> None:
     """Fill `row`; partitions that exist go to `accepted`, their still open answers to `places`."""
-    state = context.desk.control.state
+    state = context.desk.metadata.state
     is_by_id = context.api_version >= _TOPIC_IDS_FROM
     known = state.topic_by_id(topic.topic_id) if is_by_id else state.topic(topic.name)
     unknown = ErrorCode.UNKNOWN_TOPIC_ID if is_by_id and known is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -138,8 +140,6 @@ def offset_delete(
             topics.append(row)
         return OffsetDeleteResponse(topics=topics)
 
-    if not known:
-        return respond(values.OffsetDeleteAnswer())
     order = tuple(pair for pair in asked if pair in known)
     try:
         return context.desk.groups.delete_offsets(values.OffsetDeleteRequest(request.group_id, order), respond)
@@ -156,7 +156,7 @@ def _deleted(topic: str, answer: values.OffsetDeleteAnswer) -> ErrorCode:
 
 def _topic_id(name: str, partition: int, context: "RequestContext") -> uuid.UUID:
     """The topic's id if it has that partition, else the zero id."""
-    topic = context.desk.control.state.topic(name)
+    topic = context.desk.metadata.state.topic(name)
     return NO_TOPIC_ID if topic is None or not 0 <= partition < len(topic.partitions) else topic.topic_id
 
 

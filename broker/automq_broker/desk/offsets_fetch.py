@@ -85,7 +85,7 @@ def _named(
     """(what to ask the group for, answers for topic ids that nobody knows)."""
     if asked.topics is None:
         return None, []
-    state = context.desk.control.state
+    state = context.desk.metadata.state
     names: list[values.TopicToFetch] = []
     strangers: list[OffsetFetchResponseTopics] = []
     for topic in asked.topics:
@@ -108,7 +108,7 @@ def _stranger(topic_id: uuid.UUID, partitions: tuple[int, ...]) -> OffsetFetchRe
 
 def _topic(topic: values.FetchedTopic, context: "RequestContext") -> OffsetFetchResponseTopics | None:
     """None where the version speaks of ids only and the topic no longer has one."""
-    known = context.desk.control.state.topic(topic.name)
+    known = context.desk.metadata.state.topic(topic.name)
     topic_id = NO_TOPIC_ID if known is None else known.topic_id
     if context.api_version >= _TOPIC_IDS_FROM and topic_id == NO_TOPIC_ID:
         return None

@@ -9,32 +9,32 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from automq_broker.cache.tail import Entry, TailCache
+from automq_broker.cache.tail import TailCache
+from automq_broker.contract.histogram import Histogram
 from automq_broker.engine.admission import Admission
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Appended, Partition
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.kernel.ids import BrokerEpoch, Lsn, Offset
-from automq_broker.log.partition import Duplicate
+from automq_broker.log.admission import check_batch, check_field, refuse_checksum
+from automq_broker.log.partition import Duplicate, PartitionLog
 from automq_broker.ports import Buffer, Clock, WalDevice, WalWriteFailed
 from automq_broker.wal.format import RecordHeader, RecordKind
 from automq_broker.wal.writer import WalWriter, Write
 from automq_broker.wire import records
+from automq_broker.wire.batches import MAGIC
 from automq_broker.wire.codes import ErrorCode
 
 Done = Callable[[Appended | BaseException], None]
 """Called once, on the loop: with the place when the batch is durable, or with the ClientFault that refused it."""
 
-_Ack = tuple[Partition | None, Entry | None, Appended, Done]
+_Place = tuple[Offset, Offset, Lsn, int, int, int]
+"""(first offset, last offset, LSN, size in bytes, max timestamp, records) of a batch: what the tail cache indexes."""
+
+_Ack = tuple[Partition | None, _Place | None, Appended, Done]
 """(partition, what to index, answer, whom to tell): what a group owes when it is durable. A retry indexes nothing."""
 
 _NOWHERE = Appended(Offset(-1), -1, Offset(-1))
-
-_GROUPS_IN_FLIGHT = 2
-"""One group on the device and one queued behind it: the writer never idles, and the next group grows meanwhile."""
-
-_GROUP_BYTES_ENOUGH = 1 << 20
-"""A forming group this large is handed over even when two are in flight."""
 
 RECORD_OVERHEAD_BYTES = 4096 + 128
 """What a lone record may cost in the ring beyond its batch: a block header, its own header, padding."""
@@ -69,33 +69,44 @@ class Appender:
         self._forming: list[_Ack] = []
         self._groups: deque[tuple[Lsn, list[_Ack], float]] = deque()
         self._kick_scheduled = False
+        self._next_group_at = 0.0
+        self._pace_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._is_failed = False
+        self._quiet: asyncio.Future[None] | None = None
         self.durable_lsn = Lsn(writer.durable_lsn)
+        self.answers_total = 0
+        """Writes that the device has confirmed, superblocks included."""
         self.groups_total = 0
         self.batches_total = 0
         self.bytes_total = 0
-        self.write_seconds_total = 0.0
+        self.write_seconds = Histogram()
+        """Of each group, from its hand-over until it and everything before it was durable."""
 
     def append(self, partition: Partition, batch: Buffer, done: Done, *, timeout_s: float = 30.0) -> None:
         """Take one whole v2 batch. Raises ClientFault at once when the batch itself is refused.
 
-        `batch` is stamped in place (base offset, leader epoch) if it is writable, and copied exactly once into the ring's
-        aligned memory, so the caller may reuse it when this returns, unless the ring is full: then it is kept until the
-        batch entered or `timeout_s` passed (REQUEST_TIMED_OUT, nothing appended).
+        `batch` is copied exactly once, into the ring's aligned memory, and stamped there (base offset, leader epoch), so
+        the caller may reuse it when this returns; on a LogAppendTime topic it is stamped in place if it is writable.
+        A full ring keeps a copy until the batch entered or `timeout_s` passed (REQUEST_TIMED_OUT, nothing appended).
         """
-        header = checked_header(batch)
+        header = checked_header(batch, partition.log)
+        if header.size_bytes < len(batch):
+            batch = memoryview(batch)[: header.size_bytes]
         size = header.size_bytes + RECORD_OVERHEAD_BYTES
         if self._admission.is_free(size):
             self._enter(partition, batch, header, done)
             return
+        check_batch(header, partition.log.settings, self._clock.now_ms())  # refused now, not after the wait
         kept = bytearray(batch)  # the receive buffer goes back to its pool; a waiting batch must own its bytes
         self._admission.enter_or_wait(
             size,
+            stream_id=partition.stream_id,
             is_internal=partition.is_internal,
             deadline=self._loop.time() + timeout_s,
             enter=lambda: self._enter_late(partition, kept, header, done),
             give_up=lambda: done(ClientFault(ErrorCode.REQUEST_TIMED_OUT, "the write-ahead log is full")),
+            sequence_of=(partition.stream_id, header.producer_id) if header.producer_id >= 0 else None,
         )
 
     def wait_durable(self) -> "asyncio.Future[None]":
@@ -112,21 +123,31 @@ class Appender:
         self._join_last_group((None, None, _NOWHERE, done))
         return future
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything is on its way to the device or about to be."""
+        return not self._writer.is_quiet
+
     def statistics(self) -> dict[str, float]:
         """Totals since the start, for metrics."""
         return {
             "groups": self.groups_total,
             "batches": self.batches_total,
             "bytes": self.bytes_total,
-            "write_seconds": self.write_seconds_total,
+            "write_seconds": self.write_seconds.sum,
             "in_flight_bytes": self._writer.in_flight_bytes,
         }
 
-    def close(self) -> None:
-        """Stop timers; nothing may be appended any more."""
-        self._is_failed = True
+    def close(self) -> "asyncio.Future[None]":
+        """Nothing may be appended any more; resolves when the device has answered every write, superblocks included.
+
+        Never once the WAL has failed: then the process is ending already.
+        """
+        self._quiet = self._loop.create_future()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+        self._tell_if_quiet()
+        return self._quiet
 
     def _enter_late(self, partition: Partition, batch: bytearray, header: records.BatchHeader, done: Done) -> None:
         if not partition.is_open:
@@ -143,33 +164,19 @@ class Appender:
         if isinstance(outcome, Duplicate):
             self._answer_duplicate(partition, outcome, done)
             return
-        stamped = _writable(batch)
-        if outcome.append_time_ms >= 0:
-            records.stamp_log_append_time(stamped, outcome.append_time_ms)
-        records.stamp(stamped, outcome.base_offset, partition.stream_epoch)
-        placed = self._writer.append(
-            RecordHeader(
-                RecordKind.BATCH,
-                partition.stream_id,
-                partition.stream_epoch,
-                self._broker_epoch,
-                outcome.base_offset,
-                header.records_count,
-            ),
-            stamped,
+        base_offset, append_time_ms = outcome.base_offset, outcome.append_time_ms
+        max_timestamp, count = header.max_timestamp, header.records_count
+        if append_time_ms >= 0:
+            max_timestamp = append_time_ms
+            batch = _writable(batch)
+            records.stamp_log_append_time(batch, append_time_ms)
+        epoch = partition.stream_epoch
+        lsn, _, segments = self._writer.append(
+            RecordHeader(RecordKind.BATCH, partition.stream_id, epoch, self._broker_epoch, base_offset, count), batch
         )
-        max_timestamp = outcome.append_time_ms if outcome.append_time_ms >= 0 else header.max_timestamp
-        entry = Entry(
-            outcome.base_offset,
-            outcome.last_offset,
-            placed.lsn,
-            header.size_bytes,
-            max_timestamp,
-            header.records_count,
-            placed.segments,
-        )
-        answer = Appended(outcome.base_offset, outcome.append_time_ms, log.start_offset)
-        self._forming.append((partition, entry, answer, done))
+        records.stamp(segments[0], base_offset, epoch)
+        place = (base_offset, outcome.last_offset, lsn, header.size_bytes, max_timestamp, count)
+        self._forming.append((partition, place, Appended(base_offset, append_time_ms, log.start_offset), done))
         partition.in_flight_appends += 1
         self._schedule_kick()
 
@@ -195,6 +202,8 @@ class Appender:
         self._kick_scheduled = False
         if self._is_failed or not (self._forming or self._writer.has_pending) or not self._has_room_in_flight():
             return
+        if self._knobs.group_interval_s and self._is_too_early():
+            return
         writes = self._writer.cut(self.durable_lsn)
         if self._forming:
             end_lsn = writes[-1].end_lsn if writes else self._writer.appended_lsn
@@ -208,7 +217,25 @@ class Appender:
             return True
         if self._writer.in_flight_bytes >= self._knobs.in_flight_bytes_max:
             return False
-        return len(self._groups) < _GROUPS_IN_FLIGHT or self._writer.pending_bytes >= _GROUP_BYTES_ENOUGH
+        return (
+            len(self._groups) < self._knobs.groups_in_flight_max
+            or self._writer.pending_bytes >= self._knobs.group_bytes_enough
+        )
+
+    def _is_too_early(self) -> bool:
+        """Whether the next group has to wait and grow; then it is kicked when its time comes."""
+        now = self._loop.time()
+        if now < self._next_group_at and self._writer.pending_bytes < self._knobs.group_bytes_enough:
+            if self._pace_timer is None:
+                self._pace_timer = self._loop.call_at(self._next_group_at, self._kick_in_time)
+            return True
+        self._next_group_at = now + self._knobs.group_interval_s
+        return False
+
+    def _kick_in_time(self) -> None:
+        self._pace_timer = None
+        self._next_group_at = 0.0  # a timer may be early by the clock's resolution
+        self._kick()
 
     def _hand_over(self, writes: list[Write]) -> None:
         for write in writes:
@@ -221,26 +248,36 @@ class Appender:
                 self._is_failed = True
                 self._fail(error or WalWriteFailed("the WAL failed before"))
             return
+        self.answers_total += 1
+        if write.lsn is not None:
+            self._cache.hold(write.lsn, write.data)  # ORDER: before the batches that lie in it
         self.durable_lsn = self._writer.completed(write)
         while self._groups and self._groups[0][0] <= self.durable_lsn:
             _, acks, started = self._groups.popleft()
-            self.write_seconds_total += self._loop.time() - started
+            self.write_seconds.observe(self._loop.time() - started)
             self._acknowledge(acks)
         if self._forming or self._writer.has_pending:
             self._kick()
+        elif self._quiet is not None:
+            self._tell_if_quiet()
         elif not self._groups:
             self._arm_idle_block()
 
+    def _tell_if_quiet(self) -> None:
+        if self._quiet is not None and not self._quiet.done() and self._writer.is_quiet:
+            self._quiet.set_result(None)
+
     def _acknowledge(self, acks: list[_Ack]) -> None:
-        for partition, entry, answer, done in acks:
+        for partition, place, answer, done in acks:
             if partition is not None:
                 partition.in_flight_appends -= 1
-            if partition is not None and entry is not None and partition.is_open:
-                partition.log.durable_to(Offset(entry.last_offset + 1))
-                self._cache.append(partition.stream_id, entry)
-                self.batches_total += 1
-                self.bytes_total += entry.size_bytes
-                self._on_durable(partition, entry.size_bytes)
+                if place is not None and partition.is_held:
+                    size = place[3]
+                    partition.log.durable_to(Offset(place[1] + 1))
+                    self._cache.append(partition.stream_id, *place)
+                    self.batches_total += 1
+                    self.bytes_total += size
+                    self._on_durable(partition, size)
             done(answer)
 
     def _arm_idle_block(self) -> None:
@@ -264,21 +301,21 @@ def _writable(batch: Buffer) -> bytearray | memoryview:
     return batch
 
 
-def checked_header(batch: Buffer) -> records.BatchHeader:
-    """The header of exactly one sound v2 batch; raises ClientFault with the code that Kafka gives."""
-    size = len(batch)
-    if size < records.BATCH_HEADER_BYTES:
-        raise ClientFault(ErrorCode.CORRUPT_MESSAGE if size >= 17 else ErrorCode.INVALID_RECORD, "batch too short")
-    header = records.read_batch_header(batch)
-    if header.magic != 2:
-        code = ErrorCode.INVALID_RECORD if header.magic in (0, 1) else ErrorCode.CORRUPT_MESSAGE
-        raise ClientFault(code, f"record format v{header.magic} is not accepted")
-    if header.batch_length < records.BATCH_HEADER_BYTES - 12:
-        raise ClientFault(ErrorCode.CORRUPT_MESSAGE, "batch length below the minimum")
-    if header.size_bytes != size:
-        raise ClientFault(ErrorCode.INVALID_RECORD, "a produce request carries exactly one batch per partition")
-    if not records.crc_is_valid(batch):
-        raise ClientFault(ErrorCode.CORRUPT_MESSAGE, "CRC32C of the batch does not match")
+def checked_header(batch: Buffer, log: PartitionLog) -> records.BatchHeader:
+    """The header of exactly one sound v2 batch; raises ClientFault with the code that Kafka gives.
+
+    The batch is the first `size_bytes`: what else Kafka would leave out behind it (see `check_field`) is the caller's to
+    cut off.
+    """
+    if len(batch) >= records.BATCH_HEADER_BYTES:
+        header = records.read_batch_header(batch)
+        if header.magic == MAGIC and header.size_bytes == len(batch):
+            if records.crc_is_valid(batch):
+                return header
+            refuse_checksum(header, log.settings)
+    header = check_field(batch)
+    if not records.crc_is_valid(memoryview(batch)[: header.size_bytes]):
+        refuse_checksum(header, log.settings)
     return header
 
 

@@ -7,43 +7,39 @@ that finds an input gone or changed is refused and the outputs become orphans: n
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
 
 from automq_broker.engine.cold import ColdReader
-from automq_broker.engine.control import Control
+from automq_broker.engine.compact_reads import CompactionReads, Pieces
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.object_ids import ObjectIds
 from automq_broker.engine.open_close import OpenPartitions
 from automq_broker.engine.store import Store
 from automq_broker.engine.upload import object_row
-from automq_broker.kernel.errors import NotMine, Retry
+from automq_broker.kernel.errors import Corrupt, NotMine, Retry
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, ObjectId
 from automq_broker.lake import keys, objects
 from automq_broker.lake.compaction import (
-    CompactionKnobs,
     CompactionPlan,
     PlannedObject,
     PlannedSlice,
     plan_merges,
     plan_stream_sets,
 )
-from automq_broker.lake.recode import batches_of_blocks
-from automq_broker.lake.views import RangeView
 from automq_broker.meta.commands import ReplaceObjects
 from automq_broker.meta.rows import ObjectRow, StreamRow
-from automq_broker.ports import Clock, NotFound
+from automq_broker.ports import Clock, Metadata, NotFound
 
 log = logging.getLogger("automq.compact")
 
 
 class Compactor:
-    """One plan at a time, one output object in memory at a time."""
+    """One plan at a time, the bytes of one large output object in memory at a time."""
 
     def __init__(
         self,
         *,
         store: Store,
-        control: Control,
+        metadata: Metadata,
         cold: ColdReader,
         ids: ObjectIds,
         open_partitions: OpenPartitions,
@@ -54,14 +50,14 @@ class Compactor:
         broker_epoch: BrokerEpoch,
     ) -> None:
         self._store = store
-        self._control = control
+        self._metadata = metadata
         self._cold = cold
         self._ids = ids
         self._open_partitions = open_partitions
         self._knobs = knobs
-        self._plan_knobs = CompactionKnobs()
         self._clock = clock
         self._rng = rng
+        self._reads = CompactionReads(store=store, metadata=metadata, cold=cold, knobs=knobs)
         self._node_id = node_id
         self._broker_epoch = broker_epoch
         self.plans_total = 0
@@ -80,14 +76,19 @@ class Compactor:
             try:
                 await self._carry_out(plan)
             except (NotMine, Retry, NotFound) as refusal:  # an input changed meanwhile: the next round plans anew
+                if isinstance(refusal, NotMine):
+                    self._ids.give_up()
                 log.info("compaction dropped", extra={"plan": plan.reason, "reason": str(refusal)})
+                continue
+            except Corrupt as damage:  # its readers are told; the other plans, and the broker, go on
+                log.error("stored data cannot be compacted", extra={"plan": plan.reason, "reason": str(damage)})
                 continue
             done += 1
         self.plans_total += done
         return done
 
     def _plans(self) -> list[CompactionPlan]:
-        state = self._control.state
+        state = self._metadata.state
         own = {key: row for key, row in state.objects.items() if row.node_id == self._node_id}
         streams = [
             stream
@@ -95,19 +96,21 @@ class Compactor:
             if (stream := state.stream(partition.stream_id)) is not None and stream.ranges
         ]
         plans = []
-        sets = plan_stream_sets(own.values(), streams, now_ms=self._clock.now_ms(), knobs=self._plan_knobs)
+        sets = plan_stream_sets(own.values(), streams, now_ms=self._clock.now_ms(), knobs=self._knobs.compaction)
         if sets is not None:
             plans.append(sets)
-        is_pressing = len(state.objects) > self._plan_knobs.objects_pressing
+        is_pressing = len(state.objects) > self._knobs.compaction.objects_pressing
         for stream in streams:
-            plans.extend(plan_merges(own, stream, knobs=self._plan_knobs, is_pressing=is_pressing))
+            plans.extend(plan_merges(own, stream, knobs=self._knobs.compaction, is_pressing=is_pressing))
         return plans
 
     async def _carry_out(self, plan: CompactionPlan) -> None:
         rows = []
-        for planned, object_id in zip(plan.outputs, await self._ids.take(len(plan.outputs)), strict=True):
-            rows.append(await self._write(planned, object_id))
-        await self._control.submit(
+        for group in self._reads.groups(plan.outputs):
+            pieces = await self._reads.pieces(group)
+            for planned, object_id in zip(group, await self._ids.take(len(group)), strict=True):
+                rows.append(await self._write(planned, object_id, pieces))
+        await self._metadata.submit(
             ReplaceObjects(
                 node_id=self._node_id,
                 broker_epoch=self._broker_epoch,
@@ -124,27 +127,28 @@ class Compactor:
             extra={"plan": plan.reason, "inputs": len(plan.inputs), "outputs": len(rows), "bytes": plan.length},
         )
 
-    async def _write(self, planned: PlannedObject, object_id: ObjectId) -> ObjectRow:
+    async def _write(self, planned: PlannedObject, object_id: ObjectId, pieces: Pieces) -> ObjectRow:
         header = objects.ObjectHeader(
-            cluster_id=self._control.state.cluster_id,
+            cluster_id=self._metadata.state.cluster_id,
             node_id=self._node_id,
             broker_epoch=self._broker_epoch,
             object_id=object_id,
             created_ms=self._clock.now_ms(),
             kind=planned.kind,
         )
-        encoded = objects.encode_object(header, [await self._slice(one) for one in planned.slices])
+        slices = [await self._slice(one, pieces) for one in planned.slices]
+        encoded = objects.encode_object(header, slices, block_bytes=self._knobs.block_size_bytes)
         await self._store.put_new(keys.data_key(object_id), encoded)
         return object_row(header, encoded)
 
-    async def _slice(self, planned: PlannedSlice) -> objects.StreamSlice:
+    async def _slice(self, planned: PlannedSlice, pieces: Pieces) -> objects.StreamSlice:
         stream = self._stream(planned)
-        topic = self._control.state.topic_by_id(stream.topic_id)
+        topic = self._metadata.state.topic_by_id(stream.topic_id)
         if topic is None:
             raise NotMine(f"the topic of stream {planned.stream_id} was deleted")
         batches: list[objects.Batch] = []
         for piece in planned.pieces:
-            batches.extend(await self._batches(piece))
+            batches.extend(await self._reads.batches(piece, pieces))
         return objects.StreamSlice(
             stream_id=planned.stream_id,
             topic_id=stream.topic_id,
@@ -152,35 +156,14 @@ class Compactor:
             partition=stream.partition,
             stream_epoch=planned.stream_epoch,
             batches=batches,
-            checkpoint=await self._checkpoint(planned.pieces),
+            checkpoint=await self._reads.checkpoint(planned.pieces),
         )
 
     def _stream(self, planned: PlannedSlice) -> StreamRow:
-        stream = self._control.state.stream(planned.stream_id)
+        stream = self._metadata.state.stream(planned.stream_id)
         if stream is None:
             raise NotMine(f"stream {planned.stream_id} was deleted")
         return stream
-
-    async def _batches(self, piece: RangeView) -> list[objects.Batch]:
-        row = self._control.state.objects.get(piece.object_id)
-        if row is None:
-            raise NotMine(f"object {piece.object_id} was replaced")
-        entries = [
-            entry
-            for entry in await self._cold.entries(row, piece.stream_id)
-            if piece.position <= entry.position < piece.position + piece.length
-        ]
-        end = piece.position + piece.length
-        data = await self._store.get(keys.data_key(piece.object_id), piece.position, end)
-        return batches_of_blocks(entries, data, piece.position)
-
-    async def _checkpoint(self, pieces: Sequence[RangeView]) -> bytes:
-        """What stands behind the last piece is the state behind the whole slice."""
-        last = pieces[-1]
-        if not last.checkpoint_length:
-            return b""
-        start = last.checkpoint_position
-        return bytes(await self._store.get(keys.data_key(last.object_id), start, start + last.checkpoint_length))
 
 
 __all__ = ["Compactor"]

@@ -1,53 +1,38 @@
-"""The controller: decides commands in batches, commits them to the head object, renews, and stands for election.
+"""The controller of a lone broker: wins the seat, holds it, and stands again when it was lost.
 
-One loop, one PUT of the head in flight. While it is under way, commands gather; they are decided together, on a draft
-of the confirmed state, when the one before is confirmed. Readers see `state`, which only confirmed commits change, and
-answers leave after the commit that they depend on. Losing the seat is no failure: what is unknown is answered as
-unknown, the state is loaded anew, and the process stands for election like any other.
-
-ORDER: delta object, head PUT confirmed, state, subscribers, answers.
+Many brokers have `metadata_node` in its place, which follows while it does not hold. Losing the seat is no failure: what
+is unknown is answered as unknown, the state is loaded anew, and the process stands for election like any other.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
-from automq_broker.engine.control_chores import Chores
+from automq_broker.engine.control_chores import TermFigures
 from automq_broker.engine.control_head import Overtaken, PatientBucket
 from automq_broker.engine.control_seat import Seat
+from automq_broker.engine.control_term import Term
 from automq_broker.engine.control_values import (
     ControlKnobs,
     ControlStatistics,
     Identity,
+    NotController,
     OutcomeUnknown,
     Role,
 )
-from automq_broker.kernel.errors import AutomqError, Bug, ClientFault, Fenced, NotMine, Refused, Retry
+from automq_broker.engine.metadata_copy import MetadataCopy
+from automq_broker.engine.metadata_values import Quorum
+from automq_broker.kernel.errors import AutomqError, Bug, Retry
+from automq_broker.meta.command_codec import encode_command
 from automq_broker.meta.commands import Command
 from automq_broker.meta.head import Holder
-from automq_broker.meta.invariants import check_draft
-from automq_broker.meta.records import Record
 from automq_broker.meta.state import State
-from automq_broker.ports import Bucket, Clock
+from automq_broker.ports import Bucket, Clock, OnRecords, OnReload
 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
-
-_COMMANDS_PER_BREATH = 200
-_REFUSALS = (ClientFault, Retry, NotMine, Fenced, Refused)
-"""What `decide` may say no with; anything else that it raises is a bug and ends the process."""
-
-OnRecords = Callable[[Sequence[Record]], None]
-OnReload = Callable[[State], None]
-
-
-class _Waiting(NamedTuple):
-    command: Command[Any]
-    answer: asyncio.Future[Any]
 
 
 class Control:
@@ -72,21 +57,22 @@ class Control:
         rng = rng if rng is not None else Random()
         self._bucket = PatientBucket(bucket, rng, self._knobs)
         self._seat = Seat(self._bucket, clock, identity, self._knobs, rng)
-        self._wake = asyncio.Event()
-        self._chores = Chores(self._bucket, self._wake.set)
-        self._state = State("")
-        self._queue: deque[_Waiting] = deque()
+        self._copy = MetadataCopy(self._knobs.recent_bytes)
+        self._figures = TermFigures()
+        self._term: Term | None = None
         self._task: asyncio.Task[None] | None = None
-        self._subscribers: list[tuple[OnRecords, OnReload | None]] = []
         self._failure: BaseException | None = None
         self._is_stopping = False
-        self._commits = self._commands = self._renewals = self._snapshots = 0
-        self._last_commit_s = 0.0
 
     @property
     def state(self) -> State:
         """The confirmed metadata; read it within one step of the loop."""
-        return self._state
+        return self._copy.state
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether this process is the controller, as far as it knows."""
+        return self.role is Role.HOLDER
 
     @property
     def holder(self) -> Holder | None:
@@ -100,23 +86,7 @@ class Control:
 
     def statistics(self) -> ControlStatistics:
         """Figures for metrics and people."""
-        head = self._seat.head
-        return ControlStatistics(
-            role=self.role,
-            epoch=head.epoch if head else 0,
-            seq=head.seq if head else 0,
-            waiting=len(self._queue),
-            commits=self._commits,
-            commands=self._commands,
-            renewals=self._renewals,
-            snapshots=self._snapshots,
-            swept=self._chores.swept_total,
-            unknown_outcomes=self._bucket.unknown_outcomes,
-            last_commit_s=self._last_commit_s,
-            commits_since_snapshot=self._seat.commits_since_snapshot,
-            bytes_since_snapshot=self._seat.bytes_since_snapshot,
-            trouble=self._bucket.trouble,
-        )
+        return statistics(self.role, self._seat, self._copy.seq, self._term, self._figures, self._bucket)
 
     async def start(self) -> None:
         """Become the controller: create the cluster if the prefix is empty, else load it.
@@ -125,20 +95,20 @@ class Control:
         until it was silent for its session. Raises Refused with what the user can mend: no access, the prefix of
         another cluster, a newer format.
         """
-        await self._take_seat()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="control")
+        term = await self._take_seat()
+        self._task = asyncio.get_running_loop().create_task(self._run(term), name="control")
         self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Commit what waits, release the seat, end. After `stop_grace_s` without success it ends all the same."""
         self._is_stopping = True
-        self._wake.set()
+        if self._term is not None:
+            self._term.stop()
         if self._task is not None:
             if self.role is Role.HOLDER:
                 await asyncio.wait([self._task], timeout=self._knobs.stop_grace_s)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._chores.drop()
         self.role = Role.ENDED
 
     async def wait_ended(self) -> BaseException | None:
@@ -147,12 +117,18 @@ class Control:
             await asyncio.wait([self._task])
         return self._failure
 
+    async def quorum(self) -> Quorum:
+        """This process alone, as long as it holds the seat; raises Retry while it does not."""
+        if self.role is not Role.HOLDER or self._seat.head is None:
+            raise Retry("this process does not hold the controller's seat", 1.0)
+        return Quorum(leader_id=self.identity.node_id, epoch=self._seat.head.epoch, seq=self._copy.seq)
+
     def subscribe(self, on_records: OnRecords, on_reload: OnReload | None = None) -> None:
         """Be told of every confirmed commit, in order, right after `state` has it; and of a `state` loaded anew.
 
         Called on the loop; must not wait. What a subscriber raises ends the controller's loop.
         """
-        self._subscribers.append((on_records, on_reload))
+        self._copy.subscribe(on_records, on_reload)
 
     async def submit(self, command: Command[R]) -> R:
         """Have a command decided and committed; returns or raises its answer once that is durable.
@@ -162,138 +138,75 @@ class Control:
         """
         if self._failure is not None:
             raise Bug(f"the controller's loop has failed: {self._failure}") from self._failure
-        if self.role is not Role.HOLDER or self._is_stopping:
+        if self.role is not Role.HOLDER or self._term is None or self._is_stopping:
             raise self._not_the_controller()
-        if len(self._queue) >= self._knobs.queue_max:
-            raise Retry(f"{len(self._queue)} metadata commands wait already", 0.5)
-        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._wake.set()
-        return cast("R", await waiting.answer)
+        encode_command(command)  # refuses what could not be stored: behind it a wrong field would end the term
+        answer = (await self._term.enqueue(command)).answer
+        if isinstance(answer, AutomqError):
+            raise answer
+        return cast("R", answer)
 
-    async def _take_seat(self) -> None:
+    async def _take_seat(self) -> Term:
         loaded = await self._seat.win()
         self._bucket.is_starting = False
-        self._state = loaded.state
+        self._term = Term(
+            bucket=self._bucket,
+            clock=self._clock,
+            seat=self._seat,
+            copy=self._copy,
+            knobs=self._knobs,
+            figures=self._figures,
+        )
         self.role = Role.HOLDER
-        for _, on_reload in self._subscribers:
-            if on_reload is not None:
-                on_reload(self._state)
+        self._copy.replace(loaded.state, self._seat.own_head.seq, loaded.recent)
+        return self._term
 
-    async def _run(self) -> None:
+    async def _run(self, term: Term) -> None:
         while True:
             try:
-                await self._hold_seat()
+                await term.hold()
             except Overtaken as lost:
                 _log.warning("controller seat lost reason=%s", lost)
                 self.role = Role.CANDIDATE
                 self._seat.leave(lost.found)
-                await self._chores.drop()
-                self._refuse_queue()
-                await self._take_seat()
+                term = await self._take_seat()
             else:
                 return
 
-    async def _hold_seat(self) -> None:
-        self._chores.start_sweep(self._seat.own_head)
-        while not self._is_stopping or self._queue:
-            self._chores.reap()
-            if self._seat.is_snapshot_due and not self._chores.is_busy:
-                await self._chores.start_snapshot(self._state, self._seat.own_head.seq, self._seat.new_nonce())
-            is_renewal_due = await self._is_silent()
-            if self._queue:
-                await self._commit_batch()
-            elif is_renewal_due:
-                await self._commit(())
-                self._renewals += 1
-        await self._chores.drop()
-        await self._seat.release()
-
-    async def _is_silent(self) -> bool:
-        """Wait for something to do; True when nothing came until the head is due for a renewal."""
-        if self._queue or self._is_stopping:
-            return False
-        self._wake.clear()
-        silent_s = self._clock.monotonic() - self._seat.committed_at
-        try:
-            async with asyncio.timeout(max(0.0, self._knobs.renew_interval_s - silent_s)):
-                await self._wake.wait()
-        except TimeoutError:
-            return True
-        return False
-
-    async def _commit_batch(self) -> None:
-        started = self._clock.monotonic()
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._knobs.batch_max))]
-        try:
-            records, answers = await self._decide(batch)
-            if records:
-                await self._commit(records)
-        except BaseException as error:
-            lost = error if isinstance(error, Bug) else OutcomeUnknown(f"unknown, ask the new controller: {error}")
-            for waiting in batch:
-                _answer(waiting, lost)
-            raise
-        for waiting, answer in zip(batch, answers, strict=True):
-            _answer(waiting, answer)
-        self._commands += len(batch)
-        self._last_commit_s = self._clock.monotonic() - started
-
-    async def _decide(self, batch: list[_Waiting]) -> tuple[list[Record], list[object]]:
-        """Decide commands in their order, each on what those before it did; nobody else sees the draft."""
-        draft = self._state.draft()
-        records: list[Record] = []
-        answers: list[object] = []
-        for index, waiting in enumerate(batch, 1):
-            try:
-                decision = draft.decide(waiting.command)
-            except _REFUSALS as refusal:
-                answers.append(refusal)
-            else:
-                for record in decision.records:
-                    draft.replay(record)
-                records.extend(decision.records)
-                answers.append(decision.result)
-            if index % _COMMANDS_PER_BREATH == 0:
-                await asyncio.sleep(0)
-        check_draft(self._state, draft)
-        return records, answers
-
-    async def _commit(self, records: Sequence[Record]) -> None:
-        snapshot = self._chores.take_snapshot()
-        await self._seat.commit(records, snapshot)
-        self._commits += 1
-        for record in records:
-            self._state.replay(record)
-        for on_records, _ in self._subscribers:
-            on_records(records)
-        if snapshot is not None:
-            self._snapshots += 1
-            self._chores.start_sweep(self._seat.own_head)
-
-    def _not_the_controller(self) -> NotMine:
+    def _not_the_controller(self) -> NotController:
         holder = self.holder
         where = f"node {holder.node_id} at {holder.endpoint}" if holder else "not known yet"
-        return NotMine(f"this process is not the controller; the controller is {where}")
-
-    def _refuse_queue(self) -> None:
-        while self._queue:
-            _answer(self._queue.popleft(), self._not_the_controller())
+        return NotController(f"this process is not the controller; the controller is {where}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self._failure = task.exception()
         self.role = Role.ENDED
-        self._refuse_queue()
 
 
-def _answer(waiting: _Waiting, answer: object) -> None:
-    if waiting.answer.done():
-        return
-    if isinstance(answer, AutomqError):
-        waiting.answer.set_exception(answer)
-    else:
-        waiting.answer.set_result(answer)
+def statistics(
+    role: Role, seat: Seat, seq: int, term: Term | None, figures: TermFigures, bucket: PatientBucket
+) -> ControlStatistics:
+    """Figures of a process that holds the seat, or might."""
+    head = seat.head
+    return ControlStatistics(
+        role=role,
+        epoch=head.epoch if head else 0,
+        seq=seq,
+        waiting=term.waiting if term else 0,
+        commits=figures.commits,
+        commands=figures.commands,
+        renewals=figures.renewals,
+        snapshots=figures.snapshots,
+        swept=figures.swept,
+        unknown_outcomes=bucket.unknown_outcomes,
+        last_commit_s=figures.last_commit_s,
+        batches=figures.batches,
+        commit_s=figures.commit_s,
+        commits_since_snapshot=seat.commits_since_snapshot,
+        bytes_since_snapshot=seat.bytes_since_snapshot,
+        trouble=bucket.trouble,
+    )
 
 
-__all__ = ["Control", "ControlKnobs", "ControlStatistics", "Identity", "OutcomeUnknown", "Role"]
+__all__ = ["Control", "ControlKnobs", "ControlStatistics", "Identity", "OutcomeUnknown", "Role", "statistics"]

@@ -31,15 +31,29 @@ class StoredSnapshot:
         return replace(head, snapshot=self.key, snapshot_seq=self.seq, deltas=deltas, inline=inline)
 
 
+@dataclass(slots=True)
+class TermFigures:
+    """Counts over all terms of one process."""
+
+    commits: int = 0
+    commands: int = 0
+    renewals: int = 0
+    snapshots: int = 0
+    swept: int = 0
+    last_commit_s: float = 0.0
+    batches: int = 0
+    commit_s: float = 0.0
+
+
 class Chores:
     """At most one chore at a time; `on_done` is called on the loop when one ends."""
 
-    def __init__(self, bucket: PatientBucket, on_done: Callable[[], None]) -> None:
+    def __init__(self, bucket: PatientBucket, on_done: Callable[[], None], figures: TermFigures) -> None:
         self._bucket = bucket
+        self._figures = figures
         self._on_done = on_done
         self._task: asyncio.Task[None] | None = None
         self._stored: StoredSnapshot | None = None
-        self.swept_total = 0
 
     @property
     def is_busy(self) -> bool:
@@ -87,7 +101,7 @@ class Chores:
         self._stored = StoredSnapshot(key, seq)
 
     async def _sweep(self, head: Head) -> None:
-        self.swept_total += await sweep(self._bucket, head)
+        self._figures.swept += await sweep(self._bucket, head)
 
 
 async def sweep(bucket: PatientBucket, head: Head) -> int:
@@ -114,4 +128,4 @@ def _is_garbage(key: str, head: Head) -> bool:
     return parsed is not None and parsed.seq <= head.seq and not head.references(key)
 
 
-__all__ = ["Chores", "StoredSnapshot", "sweep"]
+__all__ = ["Chores", "StoredSnapshot", "TermFigures", "sweep"]

@@ -12,6 +12,7 @@ from random import Random
 from typing import TypeVar
 
 from automq_broker.engine.control_values import Backoff, ControlKnobs
+from automq_broker.engine.damage import Damage
 from automq_broker.kernel.errors import AutomqError, Corrupt, Refused
 from automq_broker.lake.keys import HEAD_KEY
 from automq_broker.meta import head as heads
@@ -27,9 +28,6 @@ from automq_broker.ports import (
 )
 
 T = TypeVar("T")
-
-READS_OF_DAMAGE = 3
-"""Bytes with a wrong checksum are read this often before they count as damaged in the store itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +83,17 @@ class PatientBucket:
 
     async def read_head(self) -> Confirmed | None:
         """The head as it is now; None if there is none. Raises Corrupt or Refused (a newer format)."""
-        for attempt in range(1, READS_OF_DAMAGE + 1):
+        damage = Damage()
+        while True:
             try:
                 data, etag = await self._patiently(lambda: self.bucket.get_with_etag(HEAD_KEY))
-                return Confirmed(heads.parse(data), etag)
             except NotFound:
                 return None
+            try:
+                return Confirmed(heads.parse(data), etag)
             except Corrupt:
-                if attempt == READS_OF_DAMAGE:
+                if damage.is_stored(data):
                     raise
-        raise AssertionError("unreachable")
 
     async def swap_head(self, own: Head, base: Confirmed | None) -> Confirmed:
         """Put `own` in the place of `base` (None: of nothing). Returns once that is certain; raises Overtaken.
@@ -147,4 +146,4 @@ class PatientBucket:
             self.trouble = str(error)
 
 
-__all__ = ["READS_OF_DAMAGE", "Confirmed", "Overtaken", "PatientBucket"]
+__all__ = ["Confirmed", "Overtaken", "PatientBucket"]

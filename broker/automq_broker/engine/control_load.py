@@ -3,9 +3,12 @@
 import asyncio
 from dataclasses import dataclass
 
-from automq_broker.engine.control_head import READS_OF_DAMAGE, PatientBucket
+from automq_broker.engine.control_head import PatientBucket
 from automq_broker.engine.control_values import ControlKnobs
+from automq_broker.engine.damage import Damage
+from automq_broker.engine.metadata_recent import RecentBatches
 from automq_broker.kernel.errors import Corrupt
+from automq_broker.lake.keys import parse_meta_key
 from automq_broker.meta.codec import Batch, split_batches
 from automq_broker.meta.head import Head
 from automq_broker.meta.snapshots import restore
@@ -19,6 +22,7 @@ class Loaded:
     """The state at a head, with how much was replayed on top of the snapshot."""
 
     state: State
+    recent: RecentBatches
     commits: int = 0
     size_bytes: int = 0
 
@@ -29,7 +33,7 @@ async def load_state(bucket: PatientBucket, head: Head, knobs: ControlKnobs) -> 
     Raises NotFound when a key is gone: the head has moved on, read it again (never "empty", never the end of the
     process). Raises Corrupt when bytes stay wrong, Refused for a newer format.
     """
-    loaded = Loaded(State(head.cluster_id))
+    loaded = Loaded(State(head.cluster_id), RecentBatches(knobs.recent_bytes, head.snapshot_seq))
     if head.snapshot:
         loaded.state = await _load_snapshot(bucket, head)
     last_seq = head.snapshot_seq
@@ -43,19 +47,30 @@ async def load_state(bucket: PatientBucket, head: Head, knobs: ControlKnobs) -> 
     return loaded
 
 
+async def load_batches(bucket: PatientBucket, head: Head, after_seq: int, knobs: ControlKnobs) -> list[Batch]:
+    """What `head` has on top of commit `after_seq`, which must not be below its snapshot. Raises as `load_state`."""
+    keys = [key for key in head.deltas if (parsed := parse_meta_key(key)) is None or parsed.seq > after_seq]
+    batches: list[Batch] = []
+    for begin in range(0, len(keys), knobs.load_concurrency):
+        for some in await _load_deltas(bucket, tuple(keys[begin : begin + knobs.load_concurrency])):
+            batches.extend(some)
+    batches.extend(head.inline_batches())
+    return [batch for batch in batches if batch.seq > after_seq]
+
+
 async def _load_snapshot(bucket: PatientBucket, head: Head) -> State:
-    for attempt in range(1, READS_OF_DAMAGE + 1):
+    damage = Damage()
+    while True:
         data = memoryview(await bucket.get(head.snapshot))
         state = State(head.cluster_id)
         try:
             for _ in restore(state, data):
                 await asyncio.sleep(0)
         except Corrupt as error:
-            if attempt == READS_OF_DAMAGE:
+            if damage.is_stored(data):
                 raise Corrupt(f"{head.snapshot}: {error}") from error
         else:
             return state
-    raise AssertionError("unreachable")
 
 
 async def _load_deltas(bucket: PatientBucket, keys: tuple[str, ...]) -> list[list[Batch]]:
@@ -69,13 +84,14 @@ async def _load_deltas(bucket: PatientBucket, keys: tuple[str, ...]) -> list[lis
 
 
 async def _load_delta(bucket: PatientBucket, key: str) -> list[Batch]:
-    for attempt in range(1, READS_OF_DAMAGE + 1):
+    damage = Damage()
+    while True:
+        data = bytes(await bucket.get(key))
         try:
-            return list(split_batches(bytes(await bucket.get(key))))
+            return list(split_batches(data))
         except Corrupt as error:
-            if attempt == READS_OF_DAMAGE:
+            if damage.is_stored(data):
                 raise Corrupt(f"{key}: {error}") from error
-    raise AssertionError("unreachable")
 
 
 async def _replay(loaded: Loaded, batches: list[Batch], last_seq: int) -> int:
@@ -88,10 +104,11 @@ async def _replay(loaded: Loaded, batches: list[Batch], last_seq: int) -> int:
             if index % _RECORDS_PER_BREATH == 0:
                 await asyncio.sleep(0)
         last_seq = batch.seq
+        loaded.recent.append(batch.seq, bytes(batch.whole))
         loaded.commits += 1
         loaded.size_bytes += len(batch.whole)
         await asyncio.sleep(0)
     return last_seq
 
 
-__all__ = ["Loaded", "load_state"]
+__all__ = ["Loaded", "load_batches", "load_state"]

@@ -58,14 +58,13 @@ class Seat:
         while True:
             found = await self._bucket.read_head()
             if found is None:
-                await self._create()
+                await self.create()
                 continue
-            self._check_cluster(found.head)
-            self.head = found.head
+            self.see(found.head)
             now = self._clock.monotonic()
             if found.etag != watched:
                 watched, since = found.etag, now
-            if not self._may_stand(found.head, now - since):
+            if not self.may_stand(found.head, now - since):
                 await self._wait_for_holder(found.head)
                 continue
             loaded = await self._stand(found)
@@ -73,14 +72,16 @@ class Seat:
                 return loaded
             await asyncio.sleep(backoff.next_s())
 
-    async def commit(self, records: Sequence[Record], snapshot: StoredSnapshot | None) -> None:
-        """Make `records` (none: a renewal) and a stored snapshot part of the head, durably. Raises Overtaken."""
+    async def commit(self, records: Sequence[Record], snapshot: StoredSnapshot | None) -> bytes:
+        """Make `records` (none: a renewal) and a stored snapshot part of the head, durably; the batch as it was stored.
+
+        Raises Overtaken.
+        """
         base = self._own_base()
         head = self._next(base.head)
-        size = 0
+        batch = b""
         if records:
             batch = encode_batch(head.seq, records)
-            size = len(batch)
             head = replace(head, inline=head.inline + batch)
         if snapshot is not None:
             head = snapshot.put_under(head)
@@ -91,12 +92,20 @@ class Seat:
             head = replace(head, deltas=(*head.deltas, key), inline=b"")
         self._took(await self._bucket.swap_head(head, base))
         self.commits_since_snapshot += bool(records)
-        self.bytes_since_snapshot += size
+        self.bytes_since_snapshot += len(batch)
+        return batch
 
     async def release(self) -> None:
         """Tell candidates that they need not wait."""
         base = self._own_base()
         self._took(await self._bucket.swap_head(replace(self._next(base.head), is_released=True), base))
+
+    def see(self, head: Head) -> None:
+        """Take note of a head that was read. Raises Refused if it is another cluster's."""
+        expected = self._identity.wal_cluster_id
+        if expected and head.cluster_id != expected:
+            raise Refused(f"the bucket prefix belongs to cluster {head.cluster_id}, the WAL to cluster {expected}")
+        self.head = head
 
     def leave(self, found: Confirmed) -> None:
         """The seat is lost to `found`; only `win` brings it back."""
@@ -147,18 +156,28 @@ class Seat:
         except NotFound as gone:
             _log.warning("metadata moved on while it was loaded missing=%s", gone)
             return None
+        return loaded if await self.take(found, loaded.commits, loaded.size_bytes) else None
+
+    async def take(self, found: Confirmed, commits: int, size_bytes: int) -> bool:
+        """Try to become the holder after `found`, with the state at it at hand; False if somebody was faster.
+
+        `commits` and `size_bytes` say how much lies on top of the last snapshot.
+        """
         head = self._next(found.head)
         try:
             self._took(await self._bucket.swap_head(replace(head, epoch=head.epoch + 1), found))
         except Overtaken as other:
             _log.info("election lost reason=%s", other)
-            return None
-        self.commits_since_snapshot = loaded.commits
-        self.bytes_since_snapshot = loaded.size_bytes
+            return False
+        self.commits_since_snapshot = commits
+        self.bytes_since_snapshot = size_bytes
         _log.info("controller elected node=%d epoch=%d seq=%d", self._identity.node_id, head.epoch + 1, head.seq)
-        return loaded
+        return True
 
-    def _may_stand(self, head: Head, silent_s: float) -> bool:
+    def may_stand(self, head: Head, silent_s: float) -> bool:
+        """Whether the holder of `head`, which stood still for so long, may be tried: released, an own life, or silent."""
+        if not self._identity.is_candidate:
+            return False
         session_s = max(self._knobs.session_s, SESSIONS_OF_RENEWALS * head.renew_s)
         return head.is_released or self._identity.is_holder_of(head) or silent_s >= session_s
 
@@ -168,8 +187,10 @@ class Seat:
             _log.info("waiting for the controller node=%d endpoint=%s", head.holder.node_id, head.holder.endpoint)
         await asyncio.sleep(self._knobs.watch_interval_s * self._rng.uniform(0.75, 1.0))
 
-    async def _create(self) -> None:
-        """Put the first head of a new cluster; whoever does so first, all then find one."""
+    async def create(self) -> None:
+        """Put the first head of a new cluster; whoever does so first, all then find one. Raises Refused to non-candidates."""
+        if not self._identity.is_candidate:
+            raise Refused("the bucket prefix holds no cluster: wrong bucket or prefix?")
         await self._check_prefix_is_empty()
         head = Head(
             cluster_id=self._new_cluster_id(),
@@ -198,15 +219,12 @@ class Seat:
             )
         for prefix in (DELTA_PREFIX, SNAPSHOT_PREFIX, DATA_PREFIX, WAL_PREFIX):
             if page := await self._bucket.list(prefix):
+                if await self._bucket.read_head() is not None:
+                    return  # another process made the cluster meanwhile, and works already
                 raise Refused(
                     f"the bucket prefix has objects ({page[0].key}, ...) but no head: it was lost, or this is not a "
                     "prefix for a new cluster; `automq rescue` rebuilds a lost head"
                 )
-
-    def _check_cluster(self, head: Head) -> None:
-        expected = self._identity.wal_cluster_id
-        if expected and head.cluster_id != expected:
-            raise Refused(f"the bucket prefix belongs to cluster {head.cluster_id}, the WAL to cluster {expected}")
 
     def _new_cluster_id(self) -> str:
         """A random id in the form of Kafka's: 22 characters of URL-safe base64, not beginning with '-'."""

@@ -12,6 +12,10 @@ from automq_broker.meta.head import Head, Holder
 MIB = 1 << 20
 
 
+class NotController(NotMine):
+    """This process does not hold the seat, so nothing was done: send the same command to the holder."""
+
+
 class OutcomeUnknown(NotMine):
     """The controller lost its seat while the command was on its way: it may or may not have been carried out.
 
@@ -32,6 +36,8 @@ class Identity:
     endpoint: str
     volume_uuid: UUID
     wal_cluster_id: str = ""
+    is_candidate: bool = True
+    """Whether it takes the seat when that is free. An adopter never does: it only follows, and makes no cluster."""
 
     def as_holder(self) -> Holder:
         """This process as the head names it."""
@@ -87,12 +93,23 @@ class ControlKnobs:
     stop_grace_s: float = 5.0
     """How long an orderly stop waits for the bucket."""
 
+    confirms_every_answer: bool = False
+    """Whether answers that changed nothing wait for a PUT of the head as well. With many brokers they must: a holder
+    that was overtaken while it slept would else answer from an old state. A lone broker has nobody to be misled."""
+
+    recent_bytes: int = 8 * MIB
+    """Batches kept in memory for followers that are a little behind."""
+
 
 class Role(Enum):
-    """LOADING until `start` returned; then HOLDER, or CANDIDATE after losing the seat; ENDED after stop or failure."""
+    """LOADING until `start` returned; then HOLDER, or CANDIDATE after losing the seat; ENDED after stop or failure.
+
+    With many brokers, FOLLOWER is a candidate that keeps its copy of the metadata up to date.
+    """
 
     LOADING = "loading"
     CANDIDATE = "candidate"
+    FOLLOWER = "follower"
     HOLDER = "holder"
     ENDED = "ended"
 
@@ -112,6 +129,8 @@ class ControlStatistics:
     swept: int
     unknown_outcomes: int
     last_commit_s: float
+    batches: int
+    commit_s: float
     commits_since_snapshot: int
     bytes_since_snapshot: int
     trouble: str | None
@@ -134,4 +153,12 @@ class Backoff:
         return pause_s
 
 
-__all__ = ["Backoff", "ControlKnobs", "ControlStatistics", "Identity", "OutcomeUnknown", "Role"]
+__all__ = [
+    "Backoff",
+    "ControlKnobs",
+    "ControlStatistics",
+    "Identity",
+    "NotController",
+    "OutcomeUnknown",
+    "Role",
+]

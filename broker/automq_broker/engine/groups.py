@@ -5,10 +5,11 @@ shard after the other; loading is one task per opened partition, and ends.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from automq_broker.engine.groups_loading import GroupsLoading
 from automq_broker.engine.groups_log import PartitionHandle
 from automq_broker.engine.groups_shard import GroupShard
 from automq_broker.groups.knobs import GroupKnobs
@@ -64,20 +65,25 @@ class GroupCoordinators:
         make_id: Callable[[], str],
         *,
         start_task: StartTask,
+        is_topic: Callable[[str], bool],
         partition_count: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`make_id` gives random strings for member ids; `partition_count` the topic's size, None without it."""
+        """`make_id` gives random strings for member ids; `partition_count` the topic's size, None without it.
+
+        `is_topic` tells whether a topic exists, by the metadata of this moment.
+        """
         self.knobs = knobs
         self.make_id = make_id
         self._clock = clock
         self._start_task = start_task
+        self._is_topic = is_topic
         self._partition_count = partition_count
         self._loop = asyncio.get_running_loop()
         self._shards: dict[int, GroupShard] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._is_snapshotting = False
-        self._gone_topics: set[str] = set()
+        self._loading = GroupsLoading(clock)
 
     # --- partitions come and go -----------------------------------------------------------------------------------
 
@@ -85,9 +91,10 @@ class GroupCoordinators:
         """A partition opened; those of other topics are not looked at. Its groups answer once they are loaded."""
         if handle.topic != GROUPS_TOPIC:
             return
-        shard = GroupShard(handle, self._clock, self.knobs.groups, self._arm)
+        shard = GroupShard(handle, self._clock, self.knobs.groups, self._arm, self._is_topic)
         self._shards[handle.index] = shard
-        self._start_task(f"load groups {handle.index}", shard.load())
+        self._loading.began(handle.index)
+        self._start_task(f"load groups {handle.index}", shard.load(self._loading))
         if not self._is_snapshotting:
             self._is_snapshotting = True
             self._start_task("group snapshots", self._write_snapshots())
@@ -101,14 +108,14 @@ class GroupCoordinators:
             del self._shards[handle.index]
             shard.close()
 
-    def topics_deleted(self, names: Iterable[str]) -> None:
-        """Topics are gone; committed positions in them are forgotten at the end of this turn of the loop.
+    def topics_changed(self, created: frozenset[str], *, is_any_gone: bool) -> None:
+        """Topics came or went, and the metadata says so since this moment: positions in what is gone are forgotten.
 
-        Told once per partition of a topic, so the names are collected: every group is looked at once.
+        `created` names what is new in the same commit, so that a topic that takes a deleted one's name begins without
+        positions, also where they are still being loaded.
         """
-        if not self._gone_topics:
-            self._loop.call_soon(self._forget_topics)
-        self._gone_topics.update(names)
+        for shard in self._shards.values():
+            shard.topics_changed(created, is_any_gone=is_any_gone)
 
     def close(self) -> None:
         """Before the process ends: everybody who waits is told."""
@@ -207,11 +214,6 @@ class GroupCoordinators:
         if shard is None:
             raise ClientFault(ErrorCode.NOT_COORDINATOR)
         return shard
-
-    def _forget_topics(self) -> None:
-        gone, self._gone_topics = frozenset(self._gone_topics), set()
-        for shard in self._shards.values():
-            shard.forget_topics(gone)
 
     def _arm(self, deadline_ms: int | None) -> None:
         """One timer for all shards, at the earliest deadline; it may fire early and find nothing due."""

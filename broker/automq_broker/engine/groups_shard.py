@@ -7,6 +7,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any, TypeVar
 
+from automq_broker.engine.groups_loading import GroupsLoading
 from automq_broker.engine.groups_log import GroupsLog, PartitionHandle
 from automq_broker.engine.groups_waiting import Waiting
 from automq_broker.groups import records as group_records
@@ -27,6 +28,8 @@ _LOAD_CHUNK = 500
 
 _LOAD_RETRY_S = 0.5
 
+_DAMAGE_RETRY_S = 10.0
+
 
 class ShardState(Enum):
     """What callers are told before the machine is asked."""
@@ -34,7 +37,7 @@ class ShardState(Enum):
     LOADING = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     ACTIVE = ErrorCode.NONE
     FAILED = ErrorCode.COORDINATOR_NOT_AVAILABLE
-    """The log holds what cannot be read; an operator has to look."""
+    """The log holds what could not be read the last time; an operator has to look if that lasts."""
     CLOSED = ErrorCode.NOT_COORDINATOR
 
 
@@ -42,7 +45,12 @@ class GroupShard:
     """Feeds the machine and carries out its effects. `arm(deadline_ms)` is told when the machine wants a tick."""
 
     def __init__(
-        self, handle: PartitionHandle, clock: Clock, knobs: GroupKnobs, arm: Callable[[int | None], None]
+        self,
+        handle: PartitionHandle,
+        clock: Clock,
+        knobs: GroupKnobs,
+        arm: Callable[[int | None], None],
+        is_topic: Callable[[str], bool],
     ) -> None:
         self.handle = handle
         self.state = ShardState.LOADING
@@ -51,7 +59,8 @@ class GroupShard:
         """When the last snapshot was taken, or the load began."""
         self._clock = clock
         self._arm = arm
-        self._gone_topics: set[str] = set()
+        self._is_topic = is_topic
+        self._created_topics: set[str] = set()
         self.log = GroupsLog(handle, clock, self._append_ended)
 
     def now(self) -> Now:
@@ -88,49 +97,57 @@ class GroupShard:
         if self.state is ShardState.ACTIVE:
             self.perform(self.coordinator.on_tick(self.now()))
 
-    def forget_topics(self, names: frozenset[str]) -> None:
-        """Topics are gone; while loading, the names are kept until their positions are known."""
-        if self.state is ShardState.ACTIVE:
-            self.perform(self.coordinator.on_topics_deleted(names, self.now()))
-        elif self.state is ShardState.LOADING:
-            self._gone_topics |= names
+    def topics_changed(self, created: frozenset[str], *, is_any_gone: bool) -> None:
+        """See GroupCoordinators. While loading, every position was committed before a topic that is created now."""
+        if self.state is ShardState.ACTIVE and is_any_gone:
+            self._forget_topics(created)
+        elif self.state is not ShardState.ACTIVE:
+            self._created_topics |= created
 
-    async def load(self) -> None:
-        """Read the log and become active. The bucket's troubles are waited out; unreadable records are not."""
-        while self.state is ShardState.LOADING:
+    async def load(self, loading: GroupsLoading) -> None:
+        """Read the log and become active; `loading` hears how it goes. The bucket's troubles are waited out.
+
+        What cannot be read is said, and read again later: a bucket may have answered with damaged bytes once, and the
+        object may be restored meanwhile.
+        """
+        index = self.handle.index
+        while self.state is not ShardState.CLOSED:
             try:
                 await self._load()
-                return
+                break
             except (BucketUnavailable, BucketDenied, Retry) as trouble:
-                logger.warning("loading groups of %s-%d waits: %s", self.handle.topic, self.handle.index, trouble)
-                self.coordinator = Coordinator(self.coordinator.knobs)
-                await asyncio.sleep(_LOAD_RETRY_S)
+                loading.waits(index, trouble)
+                pause_s = _LOAD_RETRY_S
             except (Corrupt, WireError, ClientFault) as damage:
-                if self.state is ShardState.LOADING:
-                    self.state = ShardState.FAILED
-                    logger.error("groups of %s-%d cannot be loaded: %s", self.handle.topic, self.handle.index, damage)
+                if not self._has_failed():
+                    break
+                loading.left(index)
+                logger.error("groups of %s-%d cannot be loaded: %s", self.handle.topic, index, damage)
+                pause_s = _DAMAGE_RETRY_S
+            self.coordinator = Coordinator(self.coordinator.knobs)
+            await asyncio.sleep(pause_s)
+        if self.state is ShardState.ACTIVE:
+            loading.loaded(index, groups=len(self.coordinator.groups), size_bytes=self.log.bytes_since_snapshot)
+        else:
+            loading.left(index)
+
+    def _has_failed(self) -> bool:
+        """Callers are told so from now on, unless the partition closed meanwhile."""
+        if self.state is not ShardState.CLOSED:
+            self.state = ShardState.FAILED
+        return self.state is ShardState.FAILED
 
     async def _load(self) -> None:
-        started = self._clock.monotonic()
         latest = iter((await self.log.latest()).items())
         while chunk := list(islice(latest, _LOAD_CHUNK)):
             decoded = [group_records.decode(key, value) for key, value in chunk]
             self.coordinator.load([record for record in decoded if record is not None])
             await asyncio.sleep(0)
-        if self.state is not ShardState.LOADING:
+        if self.state is ShardState.CLOSED:
             return
         self.state = ShardState.ACTIVE
         self.perform(self.coordinator.on_loaded(self.now()))
-        if self._gone_topics:
-            self.forget_topics(frozenset(self._gone_topics))
-        logger.info(
-            "groups of %s-%d loaded: %d groups, %d bytes, %.3f s",
-            self.handle.topic,
-            self.handle.index,
-            len(self.coordinator.groups),
-            self.log.bytes_since_snapshot,
-            self._clock.monotonic() - started,
-        )
+        self._forget_topics(frozenset(self._created_topics))
 
     def close(self) -> None:
         """The partition is gone: everybody who waits is told to look for the new coordinator."""
@@ -152,6 +169,13 @@ class GroupShard:
             await self.log.snapshot(self._group_ids, self._durable_records)
         except (ClientFault, BucketUnavailable, BucketDenied, Retry) as trouble:
             logger.warning("snapshot of %s-%d put off: %s", self.handle.topic, self.handle.index, trouble)
+
+    def _forget_topics(self, created: frozenset[str]) -> None:
+        """Forget positions in topics that do not exist, and those in `created`, which are of an older topic's."""
+        named = {topic for _, topic, _, _ in self.coordinator.committed_offsets()}
+        gone = frozenset(topic for topic in named if topic in created or not self._is_topic(topic))
+        if gone:
+            self.perform(self.coordinator.on_topics_deleted(gone, self.now()))
 
     def _group_ids(self) -> list[str]:
         self.check_ready()  # SAFETY: a closed machine knows no groups, which must not pass for "nothing is alive"

@@ -7,9 +7,10 @@ watermark is durable; nothing above it is ever returned.
 import logging
 from dataclasses import dataclass
 
-from automq_broker.cache.tail import Entry, TailCache
+from automq_broker.cache.tail import TailCache
 from automq_broker.engine.cold import ColdReader
 from automq_broker.engine.partition import Partition
+from automq_broker.engine.ring_reads import RingReads
 from automq_broker.kernel.errors import ClientFault, Corrupt, Retry
 from automq_broker.kernel.ids import Offset
 from automq_broker.lake.objects import IndexEntry
@@ -43,10 +44,8 @@ class Reader:
     def __init__(self, *, cache: TailCache, cold: ColdReader, writer: WalWriter, device: WalDevice) -> None:
         self._cache = cache
         self._cold = cold
-        self._writer = writer
-        self._device = device
+        self.ring = RingReads(writer, device)
         self.tail_bytes_total = 0
-        self.ring_bytes_total = 0
         self.storage_errors_total = 0
 
     def read_now(self, partition: Partition, offset: Offset, max_bytes: int) -> ReadAnswer | None:
@@ -62,10 +61,10 @@ class Reader:
         tail_start = self._cache.tail_start(partition.stream_id)
         if tail_start is None or offset < tail_start:
             return None
-        entries = self._cache.read(partition.stream_id, offset, log.high_watermark, max_bytes)
+        entries = self._cache.read(partition.stream_id, offset, log.high_watermark, max_bytes, _BATCHES_IN_MEMORY_MAX)
         segments: list[memoryview] = []
         size = 0
-        for entry in entries[:_BATCHES_IN_MEMORY_MAX]:
+        for entry in entries:
             if entry.segments is None:
                 break
             segments.extend(entry.segments)
@@ -102,23 +101,16 @@ class Reader:
         )
         raise ClientFault(ErrorCode.KAFKA_STORAGE_ERROR, str(trouble))
 
-    async def batch_from_ring(self, entry: Entry) -> memoryview:
-        """One batch that is still in the ring; raises Corrupt if it was overwritten meanwhile."""
-        plan = self._writer.read_plan(entry.lsn, entry.size_bytes)
-        parts = [await self._device.read(position, length) for position, length in plan]
-        _, batch = self._writer.extract(entry.lsn, parts)
-        self.ring_bytes_total += entry.size_bytes
-        return batch
-
     async def _from_ring(self, partition: Partition, offset: Offset, max_bytes: int) -> tuple[list[memoryview], int]:
         limit = partition.log.high_watermark
-        segments: list[memoryview] = []
-        size = 0
-        for entry in self._cache.read(partition.stream_id, offset, limit, max_bytes):
-            if entry.segments is not None:
-                segments.extend(entry.segments)
-            else:
-                segments.append(await self.batch_from_ring(entry))
+        entries = self._cache.read(partition.stream_id, offset, limit, max_bytes, _BATCHES_IN_MEMORY_MAX)
+        evicted = [entry for entry in entries if entry.segments is None]
+        segments = await self.ring.batches(evicted)
+        size = sum(entry.size_bytes for entry in evicted)
+        for entry in entries[len(evicted) :]:
+            if entry.segments is None:
+                break
+            segments.extend(entry.segments)
             size += entry.size_bytes
         return segments, size
 
@@ -127,9 +119,12 @@ class Reader:
     ) -> tuple[list[memoryview], int]:
         segments: list[memoryview] = []
         size, next_offset = 0, offset
+        limit = partition.log.high_watermark  # the bucket has more, once the partition went to another broker
         for entry, data in await self._cold.read(partition.stream_id, offset, max_bytes, reader):
+            if entry.first_offset >= limit:
+                break
             block = memoryview(data)
-            begin, end, next_offset = _cut(block, entry, offset, max_bytes - size, is_first=not segments)
+            begin, end, next_offset = _cut(block, entry, offset, limit, max_bytes - size, is_first=not segments)
             if end > begin:
                 segments.append(block[begin:end])
                 size += end - begin
@@ -142,16 +137,18 @@ class Reader:
 
 
 def _cut(
-    block: memoryview, entry: IndexEntry, offset: Offset, max_bytes: int, *, is_first: bool
+    block: memoryview, entry: IndexEntry, offset: Offset, limit: Offset, max_bytes: int, *, is_first: bool
 ) -> tuple[int, int, Offset]:
-    """Where the batches from `offset` on lie in a block, cut at `max_bytes` to whole batches; and the next offset."""
+    """Where the batches from `offset` to `limit` lie in a block, cut at `max_bytes` to whole ones; and the next offset."""
     after = Offset(entry.last_offset + 1)
-    if entry.first_offset >= offset and len(block) <= max_bytes:
+    if entry.first_offset >= offset and after <= limit and len(block) <= max_bytes:
         return 0, len(block), after
     begin = end = -1
     for position, header in records.iter_headers(block):
         if header.last_offset < offset:
             continue
+        if header.base_offset >= limit:
+            return max(begin, 0), max(end, 0), Offset(header.base_offset)
         if begin < 0:
             begin = end = position
         if position + header.size_bytes - begin > max_bytes and not (is_first and end == begin):

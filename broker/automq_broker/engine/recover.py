@@ -4,18 +4,20 @@ Recovered records stay where they are in the ring: they are indexed without byte
 scan and no copy, and the node serves before it has uploaded anything.
 """
 
+import asyncio
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from automq_broker.cache.tail import Entry, TailCache
+from automq_broker.cache.tail import TailCache
 from automq_broker.engine.open_close import Recovered
 from automq_broker.engine.partition import Partition
-from automq_broker.kernel.ids import Lsn, Offset, StreamId
+from automq_broker.kernel.errors import Retry
+from automq_broker.kernel.ids import BrokerEpoch, Lsn, Offset, StreamId
 from automq_broker.ports import Clock, WalDevice
 from automq_broker.wal import recovery
 from automq_broker.wal.ring import ReadAt
-from automq_broker.wal.superblock import Superblock
+from automq_broker.wal.superblock import SUPERBLOCK_BYTES, Superblock, claimed, encode_superblock
 from automq_broker.wire import records
 
 T = TypeVar("T")
@@ -42,6 +44,41 @@ class WalContents:
 async def read_superblock(device: WalDevice) -> Superblock | None:
     """The newest superblock; None for a device that was never formatted. Raises Corrupt or Refused."""
     return await _drive(recovery.read_superblocks(), device)
+
+
+async def write_superblock(device: WalDevice, superblock: Superblock, allocate: Callable[[int], memoryview]) -> None:
+    """Write it to its place; durable when this returns. Only while nothing else is written. Raises WalWriteFailed."""
+    page = allocate(SUPERBLOCK_BYTES)[:SUPERBLOCK_BYTES]
+    page[:] = encode_superblock(superblock)
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def written(error: BaseException | None) -> None:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    device.write(superblock.position, page, written)
+    await done
+
+
+async def claim_wal(
+    device: WalDevice, superblock: Superblock, epoch: BrokerEpoch, allocate: Callable[[int], memoryview]
+) -> Superblock:
+    """Own a WAL that has contents: its superblock at this epoch, durable when this returns.
+
+    Begins again from what is there now where an owner that is being replaced still wrote meanwhile: only a log without a
+    disk has two that can. Raises Refused or Fenced for an epoch that is superseded, WalWriteFailed.
+    """
+    while True:
+        owned = claimed(superblock, epoch)
+        try:
+            await write_superblock(device, owned, allocate)
+            return owned
+        except Retry:
+            again = await read_superblock(device)
+            assert again is not None  # a device says "again" of contents only
+            superblock = again
 
 
 async def read_wal(
@@ -76,11 +113,16 @@ def replay(
     """Put what is not committed back into logs and index, in LSN order; returns the number of batches.
 
     Filtered by the committed end that the open was answered with (DESIGN 5a.6). A record that overlaps it was uploaded
-    before the crash and its commit confirmed meanwhile.
+    before the crash and its commit confirmed meanwhile. `contents.records` is empty afterwards.
+
+    COST: records are let go one by one, so that a million of them and their index are not in memory together.
     """
     replayed = 0
     now_ms = clock.now_ms()
-    for record in contents.records:
+    records_left = contents.records
+    records_left.reverse()
+    while records_left:
+        record = records_left.pop()
         partition = partition_of(record.stream_id)
         if partition is None or record.header.last_offset < partition.log.end_offset:
             continue
@@ -88,15 +130,12 @@ def replay(
         partition.log.replay(header, now_ms)
         cache.append(
             record.stream_id,
-            Entry(
-                Offset(header.base_offset),
-                Offset(header.last_offset),
-                record.lsn,
-                header.size_bytes,
-                header.max_timestamp,
-                header.records_count,
-                None,
-            ),
+            Offset(header.base_offset),
+            Offset(header.last_offset),
+            record.lsn,
+            header.size_bytes,
+            header.max_timestamp,
+            header.records_count,
         )
         replayed += 1
     return replayed
@@ -120,4 +159,4 @@ async def _drive(scan: Generator[ReadAt, memoryview, T], device: WalDevice) -> T
         return outcome
 
 
-__all__ = ["WalContents", "WalRecord", "read_superblock", "read_wal", "replay"]
+__all__ = ["WalContents", "WalRecord", "claim_wal", "read_superblock", "read_wal", "replay", "write_superblock"]

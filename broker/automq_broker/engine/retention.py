@@ -8,7 +8,6 @@ import asyncio
 import logging
 import random
 
-from automq_broker.engine.control import Control
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.open_close import OpenPartitions
 from automq_broker.engine.partition import Partition
@@ -17,7 +16,7 @@ from automq_broker.kernel.errors import ClientFault, NotMine, Retry
 from automq_broker.lake.retention import start_after_retention
 from automq_broker.lake.views import RangeView
 from automq_broker.meta.commands import AdvanceStart
-from automq_broker.ports import Clock
+from automq_broker.ports import Clock, Metadata
 
 log = logging.getLogger("automq.retention")
 
@@ -28,14 +27,14 @@ class Retention:
     def __init__(
         self,
         *,
-        control: Control,
+        metadata: Metadata,
         open_partitions: OpenPartitions,
         uploader: Uploader,
         knobs: EngineKnobs,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._control = control
+        self._metadata = metadata
         self._open_partitions = open_partitions
         self._uploader = uploader
         self._knobs = knobs
@@ -61,7 +60,7 @@ class Retention:
             config = self._open_partitions.effective_config
             if "delete" not in config(partition, "cleanup.policy").split(","):
                 return False
-            stream = self._control.state.stream(partition.stream_id)
+            stream = self._metadata.state.stream(partition.stream_id)
             if stream is None or not stream.ranges:
                 return False
             start = start_after_retention(
@@ -74,7 +73,7 @@ class Retention:
             )
             if start <= stream.start_offset:
                 return False
-            await self._control.submit(
+            await self._metadata.submit(
                 AdvanceStart(stream_id=partition.stream_id, start_offset=start, now_ms=self._clock.now_ms())
             )
         except (ClientFault, NotMine, Retry) as refusal:  # deleted or moved meanwhile: the next look sees it
@@ -85,7 +84,7 @@ class Retention:
         return True
 
     def _created_ms(self, span: RangeView) -> int:
-        return self._control.state.objects[span.object_id].created_ms
+        return self._metadata.state.objects[span.object_id].created_ms
 
 
 __all__ = ["Retention"]

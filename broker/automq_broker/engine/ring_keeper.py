@@ -10,6 +10,7 @@ from automq_broker.cache.tail import TailCache
 from automq_broker.engine.admission import Admission
 from automq_broker.engine.append import Appender
 from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.kernel.errors import Bug
 from automq_broker.kernel.ids import Lsn
 from automq_broker.ports import WalDevice
 from automq_broker.wal.writer import WalWriter, Write
@@ -35,13 +36,14 @@ class RingKeeper:
         self._admission = admission
         self._knobs = knobs
         self._timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
 
     def committed(self) -> None:
         """Commits were applied: move the trim point, and see that a superblock says so soon."""
         backlogs = self._cache.uncommitted_streams()
         self._writer.trim(backlogs[0].first_lsn if backlogs else self._appender.durable_lsn)
         waiting = self._writer.untrimmed_bytes
-        if not waiting:
+        if not waiting or self._is_stopped:
             return
         if waiting >= self._knobs.superblock_bytes or self._admission.waiting:
             self._write_superblock()
@@ -49,12 +51,22 @@ class RingKeeper:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._knobs.superblock_interval_s, self._write_superblock)
 
+    def repeat_superblock(self) -> None:
+        """Write one although nothing calls for it: whether the device answers is worth knowing."""
+        if not self._is_stopped:
+            self._write_superblock()
+
+    def stop(self) -> None:
+        """No more superblocks but the clean one."""
+        self._is_stopped = True
+        self._stop_timer()
+
     async def mark_clean(self) -> None:
-        """The last write of an orderly stop: everything is committed, nothing is in flight."""
-        self.stop()
+        """The last write of an orderly stop: everything is committed, the keeper is stopped, nothing is in flight."""
+        write = self._writer.superblock(zeroed_bytes=self.zeroed_bytes, is_clean=True)
+        if write is None:
+            raise Bug("another superblock is in flight beside the clean one")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        while (write := self._writer.superblock(zeroed_bytes=self._zeroed_bytes(), is_clean=True)) is None:
-            await asyncio.sleep(0.005)
 
         def written(error: BaseException | None) -> None:
             if error is None:
@@ -65,16 +77,15 @@ class RingKeeper:
         self._device.write(write.position, write.data, written)
         await done
 
-    def stop(self) -> None:
-        """No more superblocks by timer."""
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _write_superblock(self) -> None:
-        self.stop()
+        self._stop_timer()
         freed = self._writer.untrimmed_bytes
-        write = self._writer.superblock(zeroed_bytes=self._zeroed_bytes())
+        write = self._writer.superblock(zeroed_bytes=self.zeroed_bytes)
         if write is None:  # one is on its way; the next must not tear together with it
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(0.01, self._write_superblock)
@@ -87,7 +98,9 @@ class RingKeeper:
 
         self._device.write(write.position, write.data, written)
 
-    def _zeroed_bytes(self) -> int:
+    @property
+    def zeroed_bytes(self) -> int:
+        """Up to which byte of the device it is zero-filled; what lies above is filled in the background."""
         return getattr(self._device, "zeroed_bytes", 0)
 
     @property

@@ -6,6 +6,7 @@ mark -> stopped. The order is the protocol (DESIGN 5, 5a.6); nothing of it may m
 """
 
 import asyncio
+import logging
 import random
 import uuid
 from collections.abc import Callable
@@ -16,33 +17,42 @@ from automq_broker.cache.readahead import ReadAhead
 from automq_broker.cache.tail import TailCache
 from automq_broker.engine.admission import Admission
 from automq_broker.engine.append import Appender
+from automq_broker.engine.closing import Closer
 from automq_broker.engine.cold import ColdReader
 from automq_broker.engine.compact import Compactor
-from automq_broker.engine.control import Control
 from automq_broker.engine.engine import Engine
+from automq_broker.engine.inspect import Inspector
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.object_ids import ObjectIds
 from automq_broker.engine.open_close import LogSettingsOf, OpenPartitions
 from automq_broker.engine.partition import Partition
 from automq_broker.engine.producer_ids import ProducerIds
-from automq_broker.engine.producers import ProducerLoader
+from automq_broker.engine.producers import ProducerLoader, expire_producers
 from automq_broker.engine.read import Reader
-from automq_broker.engine.recover import WalContents, read_wal, replay
+from automq_broker.engine.recover import WalContents, claim_wal, read_wal, replay, write_superblock
 from automq_broker.engine.retention import Retention
 from automq_broker.engine.ring_keeper import RingKeeper
-from automq_broker.engine.store import Store, StoreHealth
+from automq_broker.engine.store import Store
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.engine.sweep import Sweeper
 from automq_broker.engine.timestamps import TimeLookup
 from automq_broker.engine.upload import Uploader
+from automq_broker.engine.upload_bodies import UploadBodies
+from automq_broker.engine.voice import Voice
 from automq_broker.engine.waiting import Waiters
+from automq_broker.engine.wal_heartbeat import watch_device
+from automq_broker.engine.wal_size import fit
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, Offset, StreamId
 from automq_broker.meta.commands import ConfirmWal, NodeRecovered, NodeStopped, RegisterNode
-from automq_broker.meta.rows import Endpoint, TopicRow
-from automq_broker.ports import Bucket, Clock, WalDevice, Workers
+from automq_broker.meta.nodes import describe
+from automq_broker.meta.rows import Endpoint, TopicRow, Volume
+from automq_broker.ports import Bucket, Clock, Metadata, WalDevice, Workers
 from automq_broker.wal import superblock as superblocks
+from automq_broker.wal.format import BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES
 from automq_broker.wal.superblock import Superblock
 from automq_broker.wal.writer import WalWriter
+
+log = logging.getLogger("automq.start")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +101,6 @@ class Running:
 
     engine: Engine
     supervisor: Supervisor
-    store_health: StoreHealth
     writer: WalWriter
     cache: TailCache
     blocks: BlockCache
@@ -101,14 +110,19 @@ class Running:
     retention: Retention
     compactor: Compactor
     sweeper: Sweeper
+    closer: Closer
     identity: Identity
     broker_epoch: BrokerEpoch
     device: WalDevice
-    control: Control
+    metadata: Metadata
     recovered_batches: int
     torn: str | None
+    chores: list[asyncio.Task[None]]
+    """What runs beside the data path and ends first at a stop."""
     zeroing_from: int
     """Device position from which a file may still be zero-filled; nothing recovered lies above it."""
+    heartbeats: asyncio.Task[None] | None = None
+    """That the node lives, told until everything is flushed."""
 
 
 async def start(
@@ -116,67 +130,105 @@ async def start(
     identity: Identity,
     superblock: Superblock | None,
     outside: Outside,
-    control: Control,
+    metadata: Metadata,
     supervisor: Supervisor,
     knobs: EngineKnobs,
     budgets: Budgets,
     topics: TopicSettings,
 ) -> Running:
     """Bring the engine up on a started controller. Raises Refused, Corrupt or Fenced: the process must end."""
-    broker_epoch, superblock = await _claim(identity, superblock, outside, control)
-    contents = await read_wal(outside.device, superblock, _committed_end(control))
-    running = _assemble(identity, broker_epoch, contents, outside, control, supervisor, knobs, budgets, topics)
+    broker_epoch, superblock = await _claim(identity, superblock, outside, metadata, knobs)
+    metadata = Voice(metadata, identity.node_id, broker_epoch, supervisor.fail)
+    committed_end = committed_ends(metadata)
+    contents = await read_wal(outside.device, superblock, committed_end)
+    resized = await fit(contents, outside.device, outside.rng, outside.allocate)
+    if resized is not None:
+        contents = await read_wal(outside.device, resized, committed_end)
+    running = assemble(identity, broker_epoch, contents, outside, metadata, supervisor, knobs, budgets, topics)
     partitions = running.engine.open_partitions
+    metadata.subscribe(partitions.applied, partitions.reloaded)
     await partitions.open_all(contents.ends)
     running.recovered_batches = replay(contents, running.engine.partition_of, running.cache, outside.clock)
-    contents.records.clear()
     running.ring_keeper.committed()
-    await control.submit(NodeRecovered(node_id=identity.node_id, broker_epoch=broker_epoch))
-    control.subscribe(partitions.applied)
+    await metadata.submit(NodeRecovered(node_id=identity.node_id, broker_epoch=broker_epoch))
     supervisor.start("partitions", partitions.run())
+    supervisor.start("moves", running.closer.run())
+    watch = watch_device(outside.device, running.engine.appender, running.ring_keeper, knobs.wal_heartbeat_s)
+    supervisor.start("write-ahead log", watch)
     supervisor.start("upload", running.engine.uploader.run())
-    supervisor.start("retention", running.retention.run())
-    supervisor.start("compaction", running.compactor.run())
-    supervisor.start("sweep", running.sweeper.run())
+    supervisor.start("producer ids", running.engine.producer_ids.run())
+    expiry = expire_producers(partitions, knobs.producer_check_interval_s, outside.clock)
+    running.chores += [
+        supervisor.start("retention", running.retention.run()),
+        supervisor.start("compaction", running.compactor.run()),
+        supervisor.start("sweep", running.sweeper.run()),
+        supervisor.start("producer expiry", expiry),
+    ]
     return running
 
 
-async def stop(running: Running, progress: Callable[[int], None]) -> None:
+async def stop(running: Running, progress: Callable[[int], None], *, keeps_partitions: bool = False) -> None:
     """Flush everything to the bucket, close the streams, mark the WAL clean. `progress` hears the bytes left.
+
+    With `keeps_partitions` they stay assigned to this node, which is to be back; else others that serve inherit them.
 
     Only for an orderly end: nothing may be appended any more. Cut short, it loses nothing; the flag stays unset.
     """
+    await flush(running, progress)
+    if running.heartbeats is not None:  # one that came after the last word would be refused, and look like a failure
+        running.heartbeats.cancel()
+        await asyncio.gather(running.heartbeats, return_exceptions=True)
+    await running.metadata.submit(
+        NodeStopped(
+            node_id=running.identity.node_id,
+            broker_epoch=running.broker_epoch,
+            clean=True,
+            keeps_partitions=keeps_partitions,
+        )
+    )
+
+
+async def flush(running: Running, progress: Callable[[int], None]) -> None:
+    """Everything into the bucket, every stream closed at its end, the WAL marked clean; nothing opens any more."""
     engine = running.engine
+    for chore in running.chores:
+        chore.cancel()
+    await asyncio.gather(*running.chores, return_exceptions=True)
     await engine.appender.wait_durable()
     await engine.uploader.upload_all(progress)
-    await engine.open_partitions.close_all()
-    engine.appender.close()
+    await running.closer.close_all()
+    running.ring_keeper.stop()
+    # ORDER: the mark comes behind everything on its way; another superblock beside it could tear both.
+    await engine.appender.close()
     await running.ring_keeper.mark_clean()
-    await running.control.submit(
-        NodeStopped(node_id=running.identity.node_id, broker_epoch=running.broker_epoch, clean=True)
+
+
+def registration(identity: Identity, superblock: Superblock | None, device: WalDevice) -> RegisterNode:
+    """What a start says of itself to the controller."""
+    return RegisterNode(
+        node_id=identity.node_id,
+        incarnation=identity.incarnation,
+        volume_uuid=identity.volume_uuid,
+        volume_handle=device.handle,
+        wal_epoch_found=BrokerEpoch(0 if superblock is None else superblock.wal_epoch),
+        rack=identity.rack,
+        endpoints=identity.endpoints,
+        accept_wal_loss=identity.accept_wal_loss,
     )
 
 
 async def _claim(
-    identity: Identity, superblock: Superblock | None, outside: Outside, control: Control
+    identity: Identity, superblock: Superblock | None, outside: Outside, metadata: Metadata, knobs: EngineKnobs
 ) -> tuple[BrokerEpoch, Superblock]:
     """Register, and own the WAL: its superblock carries the new broker epoch before anything is read from it."""
-    cluster_id = control.state.cluster_id
+    cluster_id = metadata.state.cluster_id
+    lost = _given_up(identity, outside.device, metadata)
     if superblock is not None:
         superblocks.check_owner(superblock, cluster_id=cluster_id, node_id=identity.node_id)
-    registered = await control.submit(
-        RegisterNode(
-            node_id=identity.node_id,
-            incarnation=identity.incarnation,
-            volume_uuid=identity.volume_uuid,
-            volume_handle=outside.device.handle,
-            wal_epoch_found=BrokerEpoch(0 if superblock is None else superblock.wal_epoch),
-            rack=identity.rack,
-            endpoints=identity.endpoints,
-            accept_wal_loss=identity.accept_wal_loss,
-        )
-    )
+    registered = await metadata.submit(registration(identity, superblock, outside.device))
     epoch = registered.broker_epoch
+    for stream in lost:
+        log.error("the loss of the write-ahead log was accepted", extra={"lost_behind": stream})
     if superblock is None:
         owned = superblocks.new_superblock(
             cluster_id=cluster_id,
@@ -185,47 +237,44 @@ async def _claim(
             generation=outside.rng.getrandbits(64),
             wal_epoch=epoch,
             device_bytes=outside.device.capacity_bytes,
+            window_bytes=knobs.in_flight_bytes_max,
         )
+        await write_superblock(outside.device, owned, outside.allocate)
     else:
-        owned = superblocks.claimed(superblock, epoch)
-    await _write_superblock(outside, owned)
-    await control.submit(ConfirmWal(node_id=identity.node_id, broker_epoch=epoch))
+        owned = await claim_wal(outside.device, superblock, epoch, outside.allocate)
+    await metadata.submit(ConfirmWal(node_id=identity.node_id, broker_epoch=epoch))
     return epoch, owned
 
 
-async def _write_superblock(outside: Outside, superblock: Superblock) -> None:
-    page = outside.allocate(superblocks.SUPERBLOCK_BYTES)[: superblocks.SUPERBLOCK_BYTES]
-    page[:] = superblocks.encode_superblock(superblock)
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def written(error: BaseException | None) -> None:
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    outside.device.write(superblock.position, page, written)
-    await done
+def _given_up(identity: Identity, device: WalDevice, metadata: Metadata) -> list[str]:
+    """The streams behind whose committed ends an accepted registration would give everything up, with those ends."""
+    node = metadata.state.nodes.get(identity.node_id)
+    if node is None or not identity.accept_wal_loss:
+        return []
+    if node.volume == Volume(uuid=identity.volume_uuid, handle=device.handle):
+        return []
+    return [describe(metadata.state, [each]) for each in metadata.state.open_streams_of(identity.node_id)]
 
 
-def _committed_end(control: Control) -> Callable[[StreamId], Offset | None]:
+def committed_ends(metadata: Metadata) -> Callable[[StreamId], Offset | None]:
+    """Each stream's committed end when it was first asked for; None for a stream that is gone. For `read_wal`."""
     ends: dict[StreamId, Offset | None] = {}
 
     def committed_end(stream_id: StreamId) -> Offset | None:
         if stream_id not in ends:
-            stream = control.state.stream(stream_id)
-            ends[stream_id] = None if stream is None else stream.committed_end
+            head = metadata.state.stream_head(stream_id)
+            ends[stream_id] = None if head is None else head.committed_end
         return ends[stream_id]
 
     return committed_end
 
 
-def _assemble(
+def assemble(
     identity: Identity,
     broker_epoch: BrokerEpoch,
     contents: WalContents,
     outside: Outside,
-    control: Control,
+    metadata: Metadata,
     supervisor: Supervisor,
     knobs: EngineKnobs,
     budgets: Budgets,
@@ -233,18 +282,19 @@ def _assemble(
 ) -> Running:
     """Every part of the engine, joined. Reads top to bottom: store, caches, reads, appends, uploads."""
     clock, device, node_id = outside.clock, outside.device, identity.node_id
-    health = StoreHealth()
-    store = Store(outside.bucket, outside.rng, health)
-    cache = TailCache(budgets.tail_cache_bytes)
+    store = Store(outside.bucket, outside.rng)
+    cache = TailCache(
+        budgets.tail_cache_bytes, record_header_bytes=RECORD_HEADER_BYTES, block_header_bytes=BLOCK_HEADER_BYTES
+    )
     blocks = BlockCache(budgets.block_cache_bytes)
     waiters = Waiters()
     writer = WalWriter(contents.scan.ring, broker_epoch, outside.allocate)
     cold = ColdReader(
-        store=store, control=control, cache=blocks, readahead=ReadAhead(), knobs=knobs, start_task=supervisor.start
+        store=store, metadata=metadata, cache=blocks, readahead=ReadAhead(), knobs=knobs, start_task=supervisor.start
     )
     reader = Reader(cache=cache, cold=cold, writer=writer, device=device)
     open_partitions = OpenPartitions(
-        control=control,
+        metadata=metadata,
         cache=cache,
         waiters=waiters,
         node_id=node_id,
@@ -269,16 +319,19 @@ def _assemble(
         on_durable=waiters.appended,
         fail=supervisor.fail,
     )
-    producers = ProducerLoader(store=store, control=control, appender=appender, start_task=supervisor.start)
+    producers = ProducerLoader(store=store, metadata=metadata, appender=appender, start_task=supervisor.start)
+    inspector = Inspector(
+        workers=outside.workers, knobs=knobs, clock=clock, onward=producers.append, start_task=supervisor.start
+    )
     ring_keeper = RingKeeper(
         writer=writer, device=device, cache=cache, appender=appender, admission=admission, knobs=knobs
     )
-    ids = ObjectIds(control=control, node_id=node_id, broker_epoch=broker_epoch, knobs=knobs, clock=clock)
+    ids = ObjectIds(metadata=metadata, node_id=node_id, broker_epoch=broker_epoch, knobs=knobs, clock=clock)
     uploader = Uploader(
         store=store,
-        control=control,
+        metadata=metadata,
         cache=cache,
-        reader=reader,
+        bodies=UploadBodies(cache=cache, ring=reader.ring, allocate=outside.allocate),
         ids=ids,
         knobs=knobs,
         clock=clock,
@@ -290,16 +343,17 @@ def _assemble(
     )
     engine = Engine(
         node_id=node_id,
-        control=control,
+        metadata=metadata,
         open_partitions=open_partitions,
         appender=appender,
         reader=reader,
         uploader=uploader,
         waiters=waiters,
         producers=producers,
-        producer_ids=ProducerIds(control=control, node_id=node_id, broker_epoch=broker_epoch),
+        inspector=inspector,
+        producer_ids=ProducerIds(metadata=metadata, node_id=node_id, broker_epoch=broker_epoch),
         timestamps=TimeLookup(
-            cache=cache, cold=cold, reader=reader, control=control, workers=outside.workers, knobs=knobs
+            cache=cache, cold=cold, reader=reader, metadata=metadata, workers=outside.workers, knobs=knobs
         ),
         clock=clock,
     )
@@ -311,7 +365,6 @@ def _assemble(
     return Running(
         engine=engine,
         supervisor=supervisor,
-        store_health=health,
         writer=writer,
         cache=cache,
         blocks=blocks,
@@ -319,7 +372,7 @@ def _assemble(
         admission=admission,
         ring_keeper=ring_keeper,
         retention=Retention(
-            control=control,
+            metadata=metadata,
             open_partitions=open_partitions,
             uploader=uploader,
             knobs=knobs,
@@ -328,7 +381,7 @@ def _assemble(
         ),
         compactor=Compactor(
             store=store,
-            control=control,
+            metadata=metadata,
             cold=cold,
             ids=ids,
             open_partitions=open_partitions,
@@ -338,15 +391,35 @@ def _assemble(
             node_id=node_id,
             broker_epoch=broker_epoch,
         ),
-        sweeper=Sweeper(store=store, control=control, knobs=knobs, clock=clock, rng=outside.rng, forget=cold.forget),
+        closer=Closer(
+            open_partitions=open_partitions,
+            appender=appender,
+            admission=admission,
+            producers=producers,
+            uploader=uploader,
+        ),
+        sweeper=Sweeper(store=store, metadata=metadata, knobs=knobs, clock=clock, rng=outside.rng, forget=cold.forget),
         identity=identity,
         broker_epoch=broker_epoch,
         device=device,
-        control=control,
+        metadata=metadata,
         recovered_batches=0,
         torn=None if contents.scan.torn is None else str(contents.scan.torn),
+        chores=[],
         zeroing_from=superblocks.zeroing_start(contents.scan.superblock, contents.scan.end_lsn),
     )
 
 
-__all__ = ["Budgets", "Identity", "Outside", "Running", "TopicSettings", "start", "stop"]
+__all__ = [
+    "Budgets",
+    "Identity",
+    "Outside",
+    "Running",
+    "TopicSettings",
+    "assemble",
+    "committed_ends",
+    "flush",
+    "registration",
+    "start",
+    "stop",
+]

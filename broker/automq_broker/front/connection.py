@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from automq_broker.front.identity import BEFORE_AUTHENTICATION
 from automq_broker.front.receiving import Block, Receiver
 from automq_broker.front.slot import AWAITED, Slot
 from automq_broker.front.values import API_VERSIONS
@@ -163,7 +162,7 @@ class Connection(Receiver):
             if (key, header.api_version) not in shared.accepted:
                 self._refuse_version(slot)
                 return
-            if self.view.principal is None and key not in BEFORE_AUTHENTICATION:
+            if self.view.principal is None and key not in shared.limits.before_authentication:
                 raise CloseConnection("not authenticated")
             self.client_id = header.client_id
             self.requests += 1

@@ -8,13 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from automq_broker.front.values import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE
 from automq_broker.kernel.errors import Refused
 
 ANONYMOUS = "User:ANONYMOUS"
-
-BEFORE_AUTHENTICATION = frozenset({SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE})
-"""The APIs that a connection without a principal may call; any other closes it."""
 
 
 class Authenticator(Protocol):
@@ -108,7 +104,6 @@ def _compiled(match: re.Match[str]) -> Callable[[str], str | None]:
 
 __all__ = [
     "ANONYMOUS",
-    "BEFORE_AUTHENTICATION",
     "Authenticator",
     "NoAuthentication",
     "distinguished_name",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Container
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ from automq_broker.front.values import Limits
 from automq_broker.front.view import ConnectionView
 from automq_broker.ports import Clock
 from automq_broker.wire.frames import RequestHeader
-from automq_broker.wire.index import APIS
+from automq_broker.wire.index import ALL_APIS
 
 if TYPE_CHECKING:
     from automq_broker.front.connection import Connection
@@ -62,6 +63,7 @@ class Shared:
         self.budget = Budget(limits.in_flight_bytes)
         self.buffers = Buffers()
         self._dirty: list[Connection] = []
+        self._ready: deque[tuple[Slot, Any]] = deque()
 
     def answered(self, connection: "Connection", slot: "Slot", size: int) -> None:
         """Count an answer of `size` bytes that was handed to the socket, and give its request's memory back."""
@@ -73,6 +75,28 @@ class Shared:
         if 0 < slow < latency and header.api_key not in self.limits.waiting:
             self._log_slow(connection, slot, latency, size)
         slot.release()
+
+    def answer_soon(self, slot: "Slot", answer: Any) -> None:
+        """Encode and send the answer once this turn of the loop is over: a durable group has many, and one that fails
+        must cost neither the group nor the others anything."""
+        self._ready.append((slot, answer))
+        if len(self._ready) == 1:
+            asyncio.get_running_loop().call_soon(self._answer_ready)
+
+    def _answer_ready(self) -> None:
+        ready = self._ready
+        try:
+            while ready:
+                slot, answer = ready.popleft()
+                connection = slot.connection
+                if connection is None:
+                    slot.release()
+                else:
+                    connection.complete(slot, answer)
+        finally:
+            if ready:
+                asyncio.get_running_loop().call_soon(self._answer_ready)
+            self._flush()
 
     def flush_soon(self, connection: "Connection") -> None:
         """Let the connection send its answers once this turn of the loop is over: a durable group answers many."""
@@ -90,7 +114,7 @@ class Shared:
         log.warning(
             "slow request",
             extra={
-                "api": APIS[header.api_key].name,
+                "api": ALL_APIS[header.api_key].name,
                 "version": header.api_version,
                 "ms": round(latency * 1000, 1),
                 "client_id": header.client_id,

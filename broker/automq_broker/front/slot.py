@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from automq_broker.front.budget import SMALL_MAX
 from automq_broker.front.buffers import FrameBuffer
-from automq_broker.kernel.errors import CloseConnection
+from automq_broker.kernel.errors import CloseConnection, Fenced
+from automq_broker.kernel.later import Later
 from automq_broker.ports import Buffer
 from automq_broker.wire.frames import RequestHeader
-from automq_broker.wire.index import APIS
+from automq_broker.wire.index import ALL_APIS
 
 if TYPE_CHECKING:
     from automq_broker.front.shared import Shared
 
-AWAITED = (asyncio.Future, types.CoroutineType)
+AWAITED = (Later, asyncio.Future, types.CoroutineType)
+_SAID_ELSEWHERE = (CloseConnection, Fenced)
+"""Errors that close a connection without a trace of their own: the second ends the process, which says why."""
+
 _UNKNOWN = RequestHeader(-1, 0, 0, None)
 
 
@@ -58,12 +62,15 @@ class Slot:
             self.shared.buffers.give_back(self.buffer)
             self.buffer = None
 
-    def follow(self, answer: "asyncio.Future[Any] | Coroutine[Any, Any, Any]") -> None:
+    def follow(self, answer: "Later | asyncio.Future[Any] | Coroutine[Any, Any, Any]") -> None:
         """Complete the slot when `answer` is there; a coroutine becomes a task named after the API."""
+        if isinstance(answer, Later):
+            answer.then(self._arrived)
+            return
         if isinstance(answer, asyncio.Future):
             answer.add_done_callback(self._done)
             return
-        task = asyncio.get_running_loop().create_task(answer, name=APIS[self.header.api_key].name)
+        task = asyncio.get_running_loop().create_task(answer, name=ALL_APIS[self.header.api_key].name)
         self.task = task
         task.add_done_callback(self._done)
 
@@ -78,14 +85,17 @@ class Slot:
         elif self.task is not None and self.header.api_key in self.shared.limits.cancelled_when_lost:
             self.task.cancel()
 
+    def _arrived(self, answer: Any) -> None:
+        self.shared.answer_soon(self, answer)
+
     def _done(self, future: "asyncio.Future[Any]") -> None:
         self.task = None
         connection = self.connection
         error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(error, CloseConnection):
+        if error is not None and not isinstance(error, _SAID_ELSEWHERE):
             asyncio.get_running_loop().call_exception_handler(
                 {
-                    "message": f"the handler of {APIS[self.header.api_key].name} failed",
+                    "message": f"the handler of {ALL_APIS[self.header.api_key].name} failed",
                     "exception": error,
                     "future": future,
                 }
@@ -93,7 +103,7 @@ class Slot:
         if connection is None:
             self.release()
         elif future.cancelled() or error is not None:
-            connection.failed(self, str(error) if isinstance(error, CloseConnection) else "failed")
+            connection.failed(self, str(error) if isinstance(error, _SAID_ELSEWHERE) else "failed")
         else:
             connection.complete(self, future.result())
 

@@ -84,6 +84,9 @@ class Limits:
     """APIs of which one connection has at most one unanswered request: their answers are large, and this bounds memory
     to one answer per connection, as in Kafka, whose connections run one request at a time anyway."""
 
+    before_authentication: frozenset[int] = frozenset({SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE})
+    """The APIs that a connection without a principal may call; any other closes it."""
+
     waiting: frozenset[int] = frozenset({FETCH, JOIN_GROUP, SYNC_GROUP})
     """APIs that wait by design: never slow, and given up first when the broker stops."""
 

@@ -221,7 +221,8 @@ class Coordinator:
             group.pending_joins.clear()
             group.pending_syncs.clear()
             group.leader = None
-            group.transition(GroupState.DEAD, now.wall_ms)
+            if group.state is not GroupState.DEAD:
+                group.transition(GroupState.DEAD, now.wall_ms)
         self.groups.clear()
         self._timers = Timers()
         return turn.effects
@@ -247,8 +248,8 @@ class Coordinator:
         return None if group is None else group.describe()
 
     def listed(self) -> Iterator[Group]:
-        """All groups, for ListGroups and metrics."""
-        return iter(self.groups.values())
+        """All groups but those whose end is being written, for ListGroups."""
+        return (group for group in self.groups.values() if group.state is not GroupState.DEAD)
 
     def committed_offsets(self) -> Iterator[tuple[str, str, int, CommittedOffset]]:
         """(group, topic, partition, position) of everything committed."""
@@ -298,14 +299,17 @@ class Coordinator:
             turn.reply(token, DeleteAnswer(fault))
 
     def _delete(self, turn: Turn, group: Group, token: Token | None) -> None:
-        """Gone from memory at once, so that nothing is added to a group whose end is written already.
+        """Write the end of an empty group; until that is durable the group is DEAD and callers are asked to try again.
 
-        ORDER: what is committed under this id from now on belongs to a new group, whose records follow the tombstones.
+        SAFETY: nothing may be added to a group whose end may be in the log already, nor be lost if the end is refused.
         """
+        emptied_ms = group.state_ms
 
         def stored(turn: Turn, fault: ErrorCode) -> None:
-            if fault is not ErrorCode.NONE and group.group_id not in self.groups:
-                self._restore(group)
+            if fault is ErrorCode.NONE:
+                self._forget(group)
+            elif self.groups.get(group.group_id) is group:
+                group.transition(GroupState.EMPTY, emptied_ms)
             if token is not None:
                 turn.reply(token, DeleteAnswer(fault))
 
@@ -316,18 +320,15 @@ class Coordinator:
             turn.disarm(group, TimerKind.SESSION, member_id)
         group.pending_joins.clear()
         group.transition(GroupState.DEAD, turn.now.wall_ms)
-        del self.groups[group.group_id]
         if records:
             turn.append(group, records, stored)
-        elif token is not None:
-            turn.reply(token, DeleteAnswer(ErrorCode.NONE))
+        else:
+            stored(turn, ErrorCode.NONE)
 
-    def _restore(self, group: Group) -> None:
-        """The tombstones never entered the log: the group still exists."""
-        alive = self.groups[group.group_id] = Group(group.group_id, group.state_ms)
-        if group.durable is not None:
-            alive.load(group.durable)
-        alive.offsets = group.offsets
+    def _forget(self, group: Group) -> None:
+        group.offsets.clear()
+        if self.groups.get(group.group_id) is group:
+            del self.groups[group.group_id]
 
     def _expire(self, turn: Turn) -> None:
         self._timers.set(_EXPIRY_KEY, turn.now.monotonic_ms + self.knobs.offsets_check_interval_ms)

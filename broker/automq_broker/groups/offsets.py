@@ -26,6 +26,9 @@ from automq_broker.groups.values import (
 from automq_broker.groups.written import NO_TOPIC_ID, CommittedOffset, OffsetRecord
 from automq_broker.wire.codes import ErrorCode
 
+_INT64_MAX = (1 << 63) - 1
+"""An old client may ask for ages; what is stored has 64 bits."""
+
 
 def on_commit(turn: Turn, group: Group, request: CommitRequest, token: Token) -> None:
     """Write positions; answered when durable. A commit is also a sign of life of the member."""
@@ -38,7 +41,7 @@ def on_commit(turn: Turn, group: Group, request: CommitRequest, token: Token) ->
         turn.heard_of(group, member)
     limit = turn.knobs.offset_metadata_length_max
     too_large = frozenset((o.topic, o.partition) for o in request.offsets if utf16_length(o.metadata) > limit)
-    expire_ms = -1 if request.retention_ms < 0 else turn.now.wall_ms + request.retention_ms
+    expire_ms = -1 if request.retention_ms < 0 else min(turn.now.wall_ms + request.retention_ms, _INT64_MAX)
     records = tuple(
         OffsetRecord(group.group_id, o.topic, o.partition, _committed(o, turn.now.wall_ms, expire_ms))
         for o in request.offsets

@@ -21,11 +21,12 @@ class GroupState(StrEnum):
     """Everybody has an assignment. Any change of membership leads back to PREPARING_REBALANCE."""
 
     DEAD = "Dead"
-    """Deleted or unloaded. Nothing leads out; whoever still holds the group is told to look for a coordinator."""
+    """Its end is on its way to the log, or its partition is gone: who comes is asked to look for the coordinator and try
+    again. Leads back to EMPTY only if the log refuses the end."""
 
 
 _MAY_COME_FROM = {
-    GroupState.EMPTY: {GroupState.PREPARING_REBALANCE},
+    GroupState.EMPTY: {GroupState.PREPARING_REBALANCE, GroupState.DEAD},
     GroupState.PREPARING_REBALANCE: {GroupState.EMPTY, GroupState.STABLE, GroupState.COMPLETING_REBALANCE},
     GroupState.COMPLETING_REBALANCE: {GroupState.PREPARING_REBALANCE},
     GroupState.STABLE: {GroupState.COMPLETING_REBALANCE},

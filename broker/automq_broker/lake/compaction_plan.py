@@ -29,6 +29,8 @@ class CompactionKnobs:
     """Small stream objects side by side that are joined although they do not reach `own_bytes`."""
     inputs_max: int = 4000
     """Objects that one plan may take."""
+    gap_bytes_max: int = 64 * 1024
+    """Bytes between two pieces of one object that are rather read than asked around."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class PlannedRead:
     length: int
 
 
-def plan_reads(outputs: Iterable[PlannedObject], *, gap_bytes_max: int = 64 * 1024) -> list[PlannedRead]:
+def plan_reads(outputs: Iterable[PlannedObject], *, gap_bytes_max: int) -> list[PlannedRead]:
     """The ranged GETs that bring everything `outputs` are made of, with near neighbours in one.
 
     Bytes of checkpoints are not among them: a slice's checkpoint is its last piece's.

@@ -21,6 +21,7 @@ SELFTEST_PREFIX = "selftest/"
 
 _META_KEY = re.compile(r"meta/(delta|snapshot)/(\d{20})-([0-9A-Za-z]{1,64})")
 _DATA_KEY = re.compile(r"data/[0-9a-f]{2}/(\d{20})")
+_WAL_KEY = re.compile(r"wal/(\d{10})/(\d{20})/(\d{20})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +73,30 @@ def parse_data_key(key: str) -> ObjectId | None:
     return object_id if data_key(object_id) == key else None
 
 
+def wal_node_prefix(node_id: NodeId) -> str:
+    """Prefix of everything that a node's WAL is when it lives in the bucket."""
+    return f"{WAL_PREFIX}{node_id:010d}/"
+
+
+def wal_claim_key(node_id: NodeId) -> str:
+    """Key of the object that says who owns the node's WAL and which logs it is made of; compared and swapped."""
+    return f"{wal_node_prefix(node_id)}claim"
+
+
 def wal_prefix(node_id: NodeId, epoch: BrokerEpoch) -> str:
     """Prefix of the bulks that one incarnation of a node writes when its WAL lives in the bucket."""
-    return f"{WAL_PREFIX}{node_id:010d}/{epoch:020d}/"
+    return f"{wal_node_prefix(node_id)}{epoch:020d}/"
 
 
 def wal_bulk_key(node_id: NodeId, epoch: BrokerEpoch, number: int) -> str:
     """Key of one bulk; numbers are consecutive from 0, which is what lets an adopter seal the log at the first gap."""
     return f"{wal_prefix(node_id, epoch)}{number:020d}"
+
+
+def parse_wal_bulk_key(key: str) -> tuple[BrokerEpoch, int] | None:
+    """(epoch, number) of a bulk or a seal; None for anything else, the claim included."""
+    found = _WAL_KEY.fullmatch(key)
+    return None if found is None else (BrokerEpoch(int(found[2])), int(found[3]))
 
 
 __all__ = [
@@ -94,7 +111,10 @@ __all__ = [
     "delta_key",
     "parse_data_key",
     "parse_meta_key",
+    "parse_wal_bulk_key",
     "snapshot_key",
     "wal_bulk_key",
+    "wal_claim_key",
+    "wal_node_prefix",
     "wal_prefix",
 ]

@@ -1,24 +1,26 @@
 """Rebuild the metadata's streams from nothing but the objects' own indexes.
 
-Blocks compete for offsets. Against one of a higher stream epoch a block loses, because an owner that was fenced may
-have left an upload whose offsets its successor gave to other records. Within an epoch all copies of an offset are equal
-(uploads, compacted objects and their replaced inputs), and the blocks are chosen that leave the fewest offsets out. A
-block is taken whole or not at all: cutting one would cut record batches.
+Blocks compete for offsets. A block loses against a higher stream epoch that begins at or below its end, because an
+owner that was fenced may have left an upload whose offsets its successor gave to other records. Within an epoch all
+copies of an offset are equal (uploads, compacted objects and their replaced inputs), and the blocks are chosen that
+leave the fewest offsets out. A block is taken whole or not at all: cutting one would cut record batches.
 
 Objects cannot tell what only the metadata knew: configs, ACLs and credentials, group and transaction settings, trims
 (trimmed records that still lie in an object come back), and topics deleted within the grace period (so do they).
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from uuid import UUID
 
-from automq_broker.kernel.ids import ObjectId, Offset, StreamEpoch, StreamId
+from automq_broker.kernel.ids import NodeId, ObjectId, Offset, StreamEpoch, StreamId
 from automq_broker.lake.keys import parse_data_key
-from automq_broker.lake.values import IndexEntry, ObjectIndex, SliceIndex
+from automq_broker.lake.values import IndexEntry, ObjectHeader, ObjectIndex, SliceIndex
+
+_NO_LIMIT = 1 << 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +42,21 @@ class RescuedRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescuedStream:
-    """A stream as far as objects hold it; `ranges` in offset order, `gaps` as [start, end) between them."""
+    """A stream as far as objects hold it; `ranges` in offset order, `gaps` as [start, end) between them.
+
+    `node_id` wrote the newest of its objects. Metadata knows no gaps: each has to be filled with an object whose batches
+    hold no record, which the next rescue passes over.
+    """
 
     stream_id: StreamId
     topic_id: UUID
     topic: str
     partition: int
+    node_id: NodeId
+    created_ms: int
     stream_epoch: StreamEpoch
     ranges: tuple[RescuedRange, ...]
     gaps: tuple[tuple[Offset, Offset], ...]
-
-    @property
-    def servable(self) -> tuple[RescuedRange, ...]:
-        """The ranges behind the last gap. Metadata knows no gaps, and the newest records are those that clients follow;
-        what lies before the last gap stays in the bucket and has to be reported.
-        """
-        if not self.gaps:
-            return self.ranges
-        return tuple(piece for piece in self.ranges if piece.start >= self.gaps[-1][1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +133,12 @@ def _plausible(
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    object_id: ObjectId
+    header: ObjectHeader
     piece: SliceIndex
+
+    @property
+    def object_id(self) -> ObjectId:
+        return self.header.object_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +158,21 @@ def _slices_by_stream(objects: Iterable[ObjectIndex]) -> list[list[_Slice]]:
     by_stream: dict[StreamId, list[_Slice]] = defaultdict(list)
     for index in objects:
         for piece in index.slices:
-            by_stream[piece.stream_id].append(_Slice(index.header.object_id, piece))
+            by_stream[piece.stream_id].append(_Slice(index.header, piece))
     return [by_stream[stream_id] for stream_id in sorted(by_stream)]
 
 
 def _rebuild_stream(slices: Sequence[_Slice]) -> RescuedStream:
-    newest = max(slices, key=lambda one: (one.piece.stream_epoch, one.object_id)).piece
+    last = max(slices, key=lambda one: (one.piece.stream_epoch, one.object_id))
+    newest = last.piece
     ranges = _ranges_of(_fullest_chain(_without_outdated(slices)))
     return RescuedStream(
         stream_id=newest.stream_id,
         topic_id=newest.topic_id,
         topic=newest.topic,
         partition=newest.partition,
+        node_id=last.header.node_id,
+        created_ms=min(one.header.created_ms for one in slices),
         stream_epoch=newest.stream_epoch,
         ranges=tuple(ranges),
         gaps=tuple((before.end, after.start) for before, after in pairwise(ranges) if before.end < after.start),
@@ -174,30 +180,15 @@ def _rebuild_stream(slices: Sequence[_Slice]) -> RescuedStream:
 
 
 def _without_outdated(slices: Iterable[_Slice]) -> list[_Block]:
-    """Blocks that share no offset with one of a higher epoch."""
+    """Blocks that end before the first offset of any higher epoch, as epochs of one log do; no fillers of gaps."""
     kept: list[_Block] = []
-    newer: list[tuple[int, int]] = []  # [start, end) of all slices of higher epochs, joined and sorted
+    limit = _NO_LIMIT
     ordered = sorted(slices, key=lambda one: one.piece.stream_epoch, reverse=True)
     for _, group in groupby(ordered, key=lambda one: one.piece.stream_epoch):
         blocks = [_Block(owner, entry, place) for owner in group for place, entry in enumerate(owner.piece.entries)]
-        kept.extend(block for block in blocks if _is_free(newer, block.entry.first_offset, block.end))
-        newer = _joined([*newer, *((block.entry.first_offset, block.end) for block in blocks)])
+        kept.extend(block for block in blocks if block.end <= limit and block.entry.records)
+        limit = min([limit, *(block.entry.first_offset for block in blocks if block.entry.records)])
     return kept
-
-
-def _is_free(spans: Sequence[tuple[int, int]], start: int, end: int) -> bool:
-    place = bisect_left(spans, end, key=lambda span: span[0])
-    return place == 0 or spans[place - 1][1] <= start
-
-
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _fullest_chain(blocks: list[_Block]) -> list[_Block]:

@@ -44,9 +44,10 @@ class ListedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brake:
-    """How much one sweep may delete without consent. Orphans are rare: many of them mean that something else is wrong.
+    """How much one sweep may delete. Orphans are rare: many of them mean that something else is wrong.
 
-    Up to `orphans_free` objects are always allowed, so that a small bucket is not held up by one failed upload.
+    Up to `orphans_free` objects are always allowed, so that a small bucket is not held up by one failed upload. Somebody's
+    consent to what they saw is a brake too: those numbers and a `fraction_max` of 0.
     """
 
     fraction_max: float = 0.05
@@ -97,7 +98,6 @@ def plan_sweep(
     is_known: Callable[[ObjectId], bool],
     live_objects: int,
     brake: Brake,
-    has_consent: bool = False,
 ) -> SweepPlan:
     """Judge a listing of data/ that was begun after `ticket` was made.
 
@@ -112,7 +112,7 @@ def plan_sweep(
             foreign.append(listed.key)
         elif object_id < ticket.next_object_id and not ticket.is_leased(object_id) and not is_known(object_id):
             orphans.append(listed)
-    held_back = "" if has_consent else _held_back(orphans, live_objects, brake)
+    held_back = _held_back(orphans, live_objects, brake)
     return SweepPlan(
         delete=() if held_back else tuple(orphans),
         orphans=tuple(orphans),
@@ -123,13 +123,17 @@ def plan_sweep(
 
 def _held_back(orphans: Collection[ListedKey], live_objects: int, brake: Brake) -> str:
     size = sum(one.size for one in orphans)
-    if len(orphans) > max(brake.orphans_free, brake.fraction_max * (live_objects + len(orphans))):
+    allowed = max(brake.orphans_free, int(brake.fraction_max * (live_objects + len(orphans))))
+    if len(orphans) > allowed:
         return (
-            f"{len(orphans)} orphans beside {live_objects} live objects are more than {brake.fraction_max:.0%}: "
-            "nothing is deleted without consent"
+            f"{len(orphans)} orphans beside {live_objects} live objects are more than the {allowed} that may be deleted "
+            "without further consent"
         )
     if size > brake.bytes_max:
-        return f"orphans of {size / GIB:.1f} GiB are more than {brake.bytes_max / GIB:.1f} GiB: consent is needed"
+        return (
+            f"orphans of {size / GIB:.1f} GiB are more than the {brake.bytes_max / GIB:.1f} GiB that may be deleted "
+            "without further consent"
+        )
     return ""
 
 

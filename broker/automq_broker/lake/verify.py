@@ -11,10 +11,10 @@ from itertools import pairwise
 
 from automq_broker.kernel.errors import Corrupt
 from automq_broker.kernel.ids import ObjectId
-from automq_broker.lake.index import check_block, ranges_of
-from automq_broker.lake.keys import data_key, parse_data_key
+from automq_broker.lake.index import blocks_within, check_block, check_checkpoint
+from automq_broker.lake.keys import HEAD_KEY, data_key, parse_data_key, parse_meta_key
 from automq_broker.lake.sweep import ListedKey
-from automq_broker.lake.values import Buffer, IndexEntry, ObjectIndex, ObjectRange
+from automq_broker.lake.values import Buffer, IndexEntry, ObjectIndex, SliceIndex
 from automq_broker.lake.views import ObjectView, RangeView, StreamView
 
 
@@ -38,20 +38,24 @@ class Problem(Enum):
     FOREIGN = "foreign"
     INDEX = "index"
     BLOCK = "block"
+    CHECKPOINT = "checkpoint"
     GAP = "gap"
     OVERLAP = "overlap"
     BOUNDS = "bounds"
     ORPHAN = "orphan"
+    EXTRA = "extra"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One disagreement. `subject` is a key, or `stream N`; `detail` is for people."""
+    """One disagreement. `subject` is a key, or `stream N`; `detail` is for people; `age_ms` is known of orphans."""
 
     severity: Severity
     problem: Problem
     subject: str
     detail: str
+    age_ms: int | None = None
 
 
 def check_listing(
@@ -74,11 +78,25 @@ def check_listing(
         seen.add(object_id)
         row = objects.get(object_id)
         if row is not None and row.size != listed.size:
-            yield _loss(Problem.SIZE, listed.key, f"{listed.size} bytes in the bucket, {row.size} in the metadata")
+            yield wrong_size(row, listed.size)
         elif row is None and not is_deleting(object_id) and not is_leased(object_id):
             yield _note(Problem.ORPHAN, listed.key, f"{listed.size} bytes that nothing refers to")
     for object_id in sorted(objects.keys() - seen):
-        yield _loss(Problem.MISSING, data_key(object_id), f"object {object_id} is live and not in the bucket")
+        yield missing_object(object_id)
+
+
+def check_meta_listing(
+    listing: Iterable[ListedKey], *, references: Callable[[str], bool], committed_seq: int
+) -> Iterator[Finding]:
+    """Judge the keys below meta/ by the head that is there now; keys above its commit may be on their way."""
+    for listed in listing:
+        found = parse_meta_key(listed.key)
+        if found is None:
+            if listed.key != HEAD_KEY:
+                yield _note(Problem.FOREIGN, listed.key, "no metadata of this program")
+        elif not references(listed.key):
+            why = "replaced, the controller sweeps it" if found.seq <= committed_seq else "no head names it (yet)"
+            yield _note(Problem.EXTRA, listed.key, f"{listed.size} bytes: {why}")
 
 
 def check_object(
@@ -92,9 +110,8 @@ def check_object(
         )
     if index.crc != row.crc or index.index_position != row.index_position:
         yield _loss(Problem.CRC, key, f"index and trailer have CRC {index.crc:08x}, the metadata {row.crc:08x}")
-    known = {_bounds(piece) for piece in ranges_of(index)}
     for piece in ranges:
-        if _bounds(piece) not in known:
+        if not _holds(index, piece):
             yield _loss(
                 Problem.INDEX, key, f"does not hold stream {piece.stream_id} offsets {piece.start}..{piece.end - 1}"
             )
@@ -108,9 +125,27 @@ def check_data(row: ObjectView, entry: IndexEntry, data: Buffer) -> Iterator[Fin
         yield _loss(Problem.BLOCK, data_key(row.object_id), str(error))
 
 
+def check_producers(row: ObjectView, piece: SliceIndex, data: Buffer) -> Iterator[Finding]:
+    """Check the bytes of a slice's checkpoint; without it retries of producers could be doubled, no record is lost."""
+    try:
+        check_checkpoint(piece, data)
+    except Corrupt as error:
+        yield _finding(False, Problem.CHECKPOINT, data_key(row.object_id), str(error))
+
+
 def unreadable_index(object_id: ObjectId, error: Corrupt) -> Finding:
     """The finding for an object of which even the index cannot be read."""
     return _loss(Problem.INDEX, data_key(object_id), str(error))
+
+
+def missing_object(object_id: ObjectId) -> Finding:
+    """The finding for a live object that the bucket does not have."""
+    return _loss(Problem.MISSING, data_key(object_id), f"object {object_id} is live and not in the bucket")
+
+
+def wrong_size(row: ObjectView, size: int) -> Finding:
+    """The finding for a live object of which the bucket has another number of bytes."""
+    return _loss(Problem.SIZE, data_key(row.object_id), f"{size} bytes in the bucket, {row.size} in the metadata")
 
 
 def check_stream(stream: StreamView) -> Iterator[Finding]:
@@ -138,8 +173,19 @@ def _joints(subject: str, ranges: Sequence[RangeView]) -> Iterator[Finding]:
             yield _finding(False, Problem.OVERLAP, subject, detail)
 
 
-def _bounds(piece: RangeView | ObjectRange) -> tuple[int, ...]:
-    return piece.stream_id, piece.start, piece.end, piece.position, piece.length
+def _holds(index: ObjectIndex, piece: RangeView) -> bool:
+    """Whether the bytes of a range are whole blocks of its stream, with exactly its offsets.
+
+    Mostly they are a whole slice; after a rescue they may be a part of one.
+    """
+    blocks = blocks_within(index, piece.position, piece.length)
+    return (
+        bool(blocks)
+        and all(block.stream_id == piece.stream_id for block in blocks)
+        and all(before.last_offset + 1 == after.first_offset for before, after in pairwise(blocks))
+        and (blocks[0].first_offset, blocks[-1].last_offset + 1) == (piece.start, piece.end)
+        and (blocks[0].position, sum(block.length for block in blocks)) == (piece.position, piece.length)
+    )
 
 
 def _span(what: str, start: int, end: int) -> str:
@@ -159,13 +205,23 @@ def _finding(is_loss: bool, problem: Problem, subject: str, detail: str) -> Find
     return Finding(severity=severity, problem=problem, subject=subject, detail=detail)
 
 
+def damaged_metadata(subject: str, detail: str) -> Finding:
+    """The finding for metadata that cannot be loaded, or that breaks an invariant of its own."""
+    return _loss(Problem.METADATA, subject, detail)
+
+
 __all__ = [
     "Finding",
     "Problem",
     "Severity",
     "check_data",
     "check_listing",
+    "check_meta_listing",
     "check_object",
+    "check_producers",
     "check_stream",
+    "damaged_metadata",
+    "missing_object",
     "unreadable_index",
+    "wrong_size",
 ]

@@ -10,10 +10,16 @@ from typing import Final
 
 from automq_broker.kernel.errors import Bug, ClientFault, Corrupt, Refused
 from automq_broker.kernel.ids import Offset, StreamId
-from automq_broker.log.admission import ZSTD, LogSettings, check_batch
+from automq_broker.log.admission import (
+    BATCH_LENGTH_MIN,
+    RECORD_BYTES_MIN,
+    SHRINK_MAX,
+    ZSTD,
+    LogSettings,
+    check_batch,
+)
 from automq_broker.log.producers import ProducerStates
 from automq_broker.wire.batches import (
-    BATCH_HEADER_BYTES,
     CONTROL,
     LOG_OVERHEAD_BYTES,
     MAGIC,
@@ -22,7 +28,6 @@ from automq_broker.wire.batches import (
 )
 from automq_broker.wire.codes import ErrorCode
 
-BATCH_LENGTH_MIN: Final = BATCH_HEADER_BYTES - LOG_OVERHEAD_BYTES
 HIGH_WATERMARK: Final = -1
 """DeleteRecords' word for 'everything that is durable'."""
 
@@ -72,6 +77,7 @@ class PartitionLog:
         "end_offset",
         "high_watermark",
         "leader_epoch",
+        "looks_inside",
         "producers",
         "start_offset",
         "stream_id",
@@ -117,6 +123,7 @@ class PartitionLog:
     def configure(self, settings: LogSettings) -> None:
         """Use other topic settings from the next batch on."""
         self._settings = settings
+        self.looks_inside = settings.looks_inside
         self._is_log_append_time = settings.is_log_append_time
         self._batch_length_max = settings.max_message_bytes - LOG_OVERHEAD_BYTES
         self._before_max_ms = settings.timestamp_before_max_ms
@@ -143,6 +150,8 @@ class PartitionLog:
             and header.base_offset == 0
             and 0 <= delta == header.records_count - 1
             and BATCH_LENGTH_MIN <= header.batch_length <= self._batch_length_max
+            and RECORD_BYTES_MIN * (delta + 1)
+            <= (header.batch_length - BATCH_LENGTH_MIN) * (SHRINK_MAX if header.attributes else 1)
             and (producer_id < 0 or header.base_sequence >= 0)
             and (
                 is_log_append_time

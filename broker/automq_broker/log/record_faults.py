@@ -9,10 +9,12 @@ from typing import Final
 
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.log.admission import NO_TIMESTAMP, LogSettings
+from automq_broker.wire.batches import BatchHeader
 from automq_broker.wire.codes import ErrorCode
-from automq_broker.wire.records import Record
 
 SHOWN: Final = 3
+FAULTS_MAX: Final = 1000
+"""Records named in one answer; a batch may hold millions, and one fault is enough to refuse it."""
 
 
 class RecordFaults(ClientFault):
@@ -23,29 +25,38 @@ class RecordFaults(ClientFault):
         self.faults = faults
 
 
-def check_records(records: Iterable[Record], settings: LogSettings, now_ms: int) -> None:
-    """Refuse the whole batch if one of its records may not enter.
+def check_records(glances: Iterable[tuple[int, bool]], header: BatchHeader, settings: LogSettings, now_ms: int) -> int:
+    """Refuse the whole batch if one of its records, seen as (timestamp, has a key), may not enter.
 
-    Raises RecordFaults: INVALID_TIMESTAMP if any record is out of the topic's time limits, else INVALID_RECORD.
+    Returns the largest timestamp. Raises RecordFaults: INVALID_TIMESTAMP if any record is out of the topic's time
+    limits or claims the broker's time, else INVALID_RECORD.
     """
     oldest, newest = now_ms - settings.timestamp_before_max_ms, now_ms + settings.timestamp_after_max_ms
+    is_limited, needs_key = not settings.is_log_append_time, settings.is_compacted
     faults: list[tuple[int, str]] = []
     code = ErrorCode.INVALID_RECORD
-    for index, record in enumerate(records):
-        timestamp = record.timestamp
-        if settings.is_compacted and record.key is None:
+    largest = NO_TIMESTAMP
+    for index, (timestamp, has_key) in enumerate(glances):
+        largest = max(largest, timestamp)
+        if needs_key and not has_key:
             faults.append((index, "Compacted topic cannot accept message without key"))
-        elif not settings.is_log_append_time and timestamp != NO_TIMESTAMP and not oldest <= timestamp <= newest:
-            code = ErrorCode.INVALID_TIMESTAMP
-            faults.append(
-                (
-                    index,
-                    f"Timestamp {timestamp} of message with offset {index} is out of range. "
-                    f"The timestamp should be within [{oldest}, {newest}]",
+        elif is_limited and timestamp != NO_TIMESTAMP:
+            if not oldest <= timestamp <= newest:
+                code = ErrorCode.INVALID_TIMESTAMP
+                faults.append(
+                    (
+                        index,
+                        f"Timestamp {timestamp} of message with offset {index} is out of range. "
+                        f"The timestamp should be within [{oldest}, {newest}]",
+                    )
                 )
-            )
+        elif header.is_log_append_time:
+            code = ErrorCode.INVALID_TIMESTAMP
+            faults.append((index, f"Message with offset {index} claims LogAppendTime, which only the broker may set"))
+        if len(faults) == FAULTS_MAX:
+            break
     if not faults:
-        return
+        return largest
     if code is ErrorCode.INVALID_TIMESTAMP:
         message = "One or more records have been rejected due to invalid timestamp"
     else:

@@ -22,7 +22,9 @@ from automq_broker.kernel.errors import Corrupt, Refused
 from automq_broker.meta.records import (
     BlockLeased,
     BlockRetired,
+    ClusterStopping,
     ConfigsChanged,
+    NodeForgotten,
     NodeRegistered,
     NodeRescued,
     NodeStatusChanged,
@@ -38,6 +40,7 @@ from automq_broker.meta.records import (
     StreamsAssigned,
     TopicAdded,
     TopicRemoved,
+    VolumeGivenUp,
     WalConfirmed,
 )
 
@@ -73,6 +76,9 @@ _LAYOUTS: Final[tuple[tuple[int, type, str], ...]] = (
     (16, StartAdvanced, "stream_id:q start_offset:q since_ms:q"),
     (17, ProducerIdsLeased, "end:q"),
     (18, ObjectsForgotten, "object_ids:a"),
+    (19, VolumeGivenUp, "node_id:q broker_epoch:q"),
+    (20, NodeForgotten, "node_id:q"),
+    (21, ClusterStopping, "until_ms:q"),
 )  # fmt: skip
 """Kind, class, fields in the order of their bytes. A kind's layout never changes: a changed record gets a new kind."""
 
@@ -238,7 +244,12 @@ def encode_batch(seq: int, records: Iterable[Record]) -> bytes:
     if len(data) >= _PACK_FROM_BYTES:
         data = zlib.compress(data, 1)
         packing = 1
-    return _BATCH.pack(seq, packing, len(data), zlib.crc32(data)) + data
+    return _BATCH.pack(seq, packing, len(data), _batch_crc(seq, packing, data)) + data
+
+
+def _batch_crc(seq: int, packing: int, data: bytes | memoryview) -> int:
+    """Covers the header too: a wrong sequence number would pass for a gap or for a commit that the head denies."""
+    return zlib.crc32(data, zlib.crc32(_BATCH.pack(seq, packing, len(data), 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +292,7 @@ def split_batches(data: bytes | memoryview) -> Iterator[Batch]:
         except StructError as error:
             raise Corrupt(f"metadata batch at byte {begin} has no header") from error
         body = reader.take(length)
-        if zlib.crc32(body) != crc:
+        if _batch_crc(seq, packing, body) != crc:
             raise Corrupt(f"metadata batch {seq} at byte {begin} does not match its CRC")
         yield Batch(seq, packing, body, reader.view[begin : reader.position])
 

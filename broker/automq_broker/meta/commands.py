@@ -83,6 +83,17 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WalLossAccepted:
+    """The node's epoch from now on, and the committed ends behind which its streams lost what was not uploaded.
+
+    A repeated command finds no stream any more and is answered with none.
+    """
+
+    broker_epoch: BrokerEpoch
+    ends: Mapping[StreamId, Offset]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterNode(Command[Registered]):
     """A starting broker, after it took its WAL's lock and read its superblock. Idempotent per incarnation.
 
@@ -118,11 +129,36 @@ class NodeRecovered(Command[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStopped(Command[None]):
-    """The broker ends. `clean`: its WAL is flushed and marked so."""
+    """The broker ends. `clean`: its WAL is flushed and marked so.
+
+    Its closed partitions go to brokers that serve, unless it `keeps_partitions`, since all end and are to come back.
+    """
 
     node_id: NodeId
     broker_epoch: BrokerEpoch
     clean: bool = True
+    keeps_partitions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopCluster(Command[None]):
+    """Brokers that stop before `until_ms` keep their partitions, for all of them stop; 0 takes that back.
+
+    A broker that registers takes it back as well: the cluster starts. Time decides here who serves, never who may.
+    """
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetNode(Command[None]):
+    """A broker is gone for good: nobody is shown it any more.
+
+    Refused unless it has STOPPED, no partition is open in its name or assigned to it; ClientFault
+    (BROKER_ID_NOT_REGISTERED) if there is none. Its volumes stay known: what they may not do, they may not do later either.
+    """
+
+    node_id: NodeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +198,25 @@ class RescueDone(Command[None]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptWalLoss(Command[WalLossAccepted]):
+    """The node's WAL volume is lost for good: go on without what was not uploaded. Idempotent per volume.
+
+    The node gets a new epoch, which nobody speaks for; its streams close where they were committed and go to other nodes;
+    the volume stays refused for ever. Refused (NotMine) at another epoch or volume, and for a node that is ACTIVE.
+    """
+
+    node_id: NodeId
+    expected_epoch: BrokerEpoch
+    volume_uuid: UUID
+    volume_handle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateTopic(Command[TopicCreated]):
     """`topic_id` is chosen by the sender: the same id and name again is the same creation. `partitions` >= 1.
 
     `replication_factor` is checked for sense and then forgotten: the log is one, durable in WAL and bucket.
+    `owners` names the node of each partition where somebody chose them; empty = placed by load and rack.
     """
 
     name: str
@@ -175,6 +226,7 @@ class CreateTopic(Command[TopicCreated]):
     is_internal: bool = False
     replication_factor: int = 1
     created_ms: int = 0
+    owners: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,10 +239,11 @@ class DeleteTopic(Command[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatePartitions(Command[TopicCreated]):
-    """Grow a topic to `total` partitions."""
+    """Grow a topic to `total` partitions; `owners` as in CreateTopic, one for each new partition."""
 
     topic_id: UUID
     total: int
+    owners: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +354,7 @@ class ForgetObjects(Command[None]):
 
 
 __all__ = [
+    "AcceptWalLoss",
     "AdvanceStart",
     "AllocateObjectIds",
     "AllocateProducerIds",
@@ -315,6 +369,7 @@ __all__ = [
     "CreateTopic",
     "DeleteTopic",
     "FenceNode",
+    "ForgetNode",
     "ForgetObjects",
     "IdBlock",
     "LiftFence",
@@ -330,5 +385,7 @@ __all__ = [
     "RescueNode",
     "RetireBlock",
     "SetConfigs",
+    "StopCluster",
     "TopicCreated",
+    "WalLossAccepted",
 ]

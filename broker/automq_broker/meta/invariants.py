@@ -12,6 +12,7 @@ from operator import ge
 from typing import NamedTuple
 
 from automq_broker.kernel.errors import Bug
+from automq_broker.kernel.ids import NodeId
 from automq_broker.meta import nodes
 from automq_broker.meta.rows import NEVER_OPENED, NO_NODE, BlockRow, NodeRow, NodeStatus
 from automq_broker.meta.state import State
@@ -40,6 +41,7 @@ def findings(state: State) -> list[Finding]:
         *_names_are_unique(state),
         *_streams(state, state.streams),
         *_nodes(state, state.nodes),
+        *_forgotten_own_nothing(state, state.forgotten),
         *_blocks(state.blocks.values(), state),
         *_objects(state, [*state.object_entries, *state.deleting_entries]),
         *_references(state),
@@ -53,6 +55,7 @@ def _draft_findings(base: State, draft: State) -> Iterator[Finding]:
     yield from _streams(draft, draft.streams.touched())
     yield from _streams_never_fall(base, draft)
     yield from _nodes(draft, draft.nodes.touched())
+    yield from _forgotten_own_nothing(draft, draft.forgotten.touched())
     yield from _nodes_go_legal_ways(base, draft)
     if draft.blocks.touched():
         yield from _blocks(draft.blocks.values(), draft)
@@ -187,11 +190,19 @@ def _wrong_node(state: State, node: NodeRow) -> str | None:
     return None
 
 
+def _forgotten_own_nothing(state: State, node_ids: Iterable[NodeId]) -> Iterator[Finding]:
+    for node_id in node_ids:
+        if node_id in state.forgotten and (node_id in state.nodes or state.partition_counts.get(node_id)):
+            yield Finding("a forgotten node is no node and owns nothing", f"node {node_id}")
+
+
 def _nodes_go_legal_ways(base: State, draft: State) -> Iterator[Finding]:
     for node_id in draft.nodes.touched():
         before, after = base.nodes.get(node_id), draft.nodes.get(node_id)
         if after is None:
-            yield Finding("nodes are never forgotten", f"node {node_id}")
+            after = draft.forgotten.get(node_id)
+        if after is None:
+            yield Finding("a node that is not shown any more is still known", f"node {node_id}")
         elif before is not None and after.broker_epoch < before.broker_epoch:
             yield Finding("epochs never fall", f"node {node_id} {before.broker_epoch} -> {after.broker_epoch}")
         elif before is not None and after.broker_epoch == before.broker_epoch and not _can_reach(before, after):

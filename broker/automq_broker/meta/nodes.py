@@ -1,12 +1,16 @@
 """Nodes: registration, fences, rescue. Who may speak for a node is decided here, nowhere else (DESIGN 5a.1-4, 11)."""
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from automq_broker.kernel.errors import Fenced, NotMine, Refused, Retry
-from automq_broker.kernel.ids import BrokerEpoch, NodeId
+from automq_broker.kernel.errors import ClientFault, Fenced, NotMine, Refused, Retry
+from automq_broker.kernel.ids import BrokerEpoch, NodeId, Offset, StreamId
+from automq_broker.meta import orphans
 from automq_broker.meta.commands import (
+    AcceptWalLoss,
     ConfirmWal,
     FenceNode,
+    ForgetNode,
     LiftFence,
     NodeRecovered,
     NodeStopped,
@@ -15,11 +19,27 @@ from automq_broker.meta.commands import (
     RescueDone,
     RescueGranted,
     RescueNode,
+    StopCluster,
+    WalLossAccepted,
 )
 from automq_broker.meta.decision import Decision
-from automq_broker.meta.records import NodeRegistered, NodeRescued, NodeStatusChanged, WalConfirmed, join_endpoints
-from automq_broker.meta.rows import NodeRow, NodeStatus, Volume
+from automq_broker.meta.records import (
+    ClusterStopping,
+    ConfigsChanged,
+    NodeForgotten,
+    NodeRegistered,
+    NodeRescued,
+    NodeStatusChanged,
+    Record,
+    StreamClosed,
+    VolumeGivenUp,
+    WalConfirmed,
+    join_endpoints,
+)
+from automq_broker.meta.rows import NO_VOLUME, NodeRow, NodeStatus, ResourceType, Volume
 from automq_broker.meta.tables import Stream
+from automq_broker.meta.topics import CORDON_CONFIG, is_cordoned
+from automq_broker.wire.codes import ErrorCode
 
 if TYPE_CHECKING:
     from automq_broker.meta.state import State
@@ -33,7 +53,8 @@ LEGAL: Final[dict[NodeStatus, frozenset[NodeStatus]]] = {
     _S.RESCUING: frozenset({_S.RECOVERING, _S.RESCUING, _S.STOPPED}),
     _S.STOPPED: frozenset({_S.RECOVERING, _S.RESCUING}),
 }
-"""Where a node may go. Registrations (to RECOVERING) and rescues grant a new epoch, the other ways do not.
+"""Where a node may go. Registrations (to RECOVERING) and rescues grant a new epoch, the other ways do not; to STOPPED a
+loss of the WAL that was accepted leads too, from everywhere but ACTIVE, at an epoch that nobody is told.
 
 FENCED is reached from ACTIVE alone: a recovering node is not advertised anyway and has a deadline, after which it is
 rescued. RESCUING -> RECOVERING is a start of the node itself: whoever holds the volume wins. STOPPED -> RESCUING is for
@@ -65,12 +86,12 @@ def speaker(state: "State", node_id: int, broker_epoch: int) -> NodeRow:
 
 def register(state: "State", command: RegisterNode) -> Decision[Registered]:
     """Grant the next broker epoch, unless the volume is the wrong one."""
-    node = state.nodes.get(command.node_id)
+    node = state.nodes.get(command.node_id) or state.forgotten.get(command.node_id)
     volume = Volume(uuid=command.volume_uuid, handle=command.volume_handle)
     loses_wal = False
     if node is not None:
         if node.incarnation == command.incarnation:
-            return _repeated_registration(node)
+            return _repeated_registration(state, node)
         loses_wal = _judge_volume(state, node, volume, command)
     epoch = BrokerEpoch(max(state.last_epoch, 0 if node else command.wal_epoch_found) + 1)
     record = NodeRegistered(
@@ -84,12 +105,20 @@ def register(state: "State", command: RegisterNode) -> Decision[Registered]:
         rack=command.rack,
         endpoints=join_endpoints(command.endpoints),
     )
-    return Decision((record,), Registered(broker_epoch=epoch))
+    lost = state.open_streams_of(command.node_id) if loses_wal else []
+    return Decision((record, *_closes(lost)), Registered(broker_epoch=epoch))
 
 
-def _repeated_registration(node: NodeRow) -> Decision[Registered]:
-    if node.broker_epoch != node.incarnation_epoch:
-        raise Fenced(f"EPOCH_GONE: node {node.node_id} was given away at broker epoch {node.broker_epoch}")
+def _closes(streams: list[Stream]) -> tuple[StreamClosed, ...]:
+    """One record each, which tells whoever is to have it next that it may be opened."""
+    return tuple(StreamClosed(stream_id=each.stream_id) for each in streams)
+
+
+def _repeated_registration(state: "State", node: NodeRow) -> Decision[Registered]:
+    if node.node_id in state.forgotten or node.broker_epoch != node.incarnation_epoch:
+        raise Fenced(
+            f"EPOCH_GONE: node {node.node_id} was forgotten, or given away at broker epoch {node.broker_epoch}"
+        )
     return Decision((), Registered(broker_epoch=node.broker_epoch))
 
 
@@ -114,7 +143,8 @@ def _judge_volume(state: "State", node: NodeRow, volume: Volume, command: Regist
         raise Refused(
             f"node {node.node_id} owns {len(left)} open streams whose tail may lie on WAL volume {node.volume.uuid} "
             f"({node.volume.handle}), but came with {volume.uuid} ({volume.handle}). Bring that volume back, or give "
-            f"up everything behind these committed ends with --accept-wal-loss: {describe(state, left)}"
+            f"up everything behind these committed ends with `automq cluster accept-wal-loss {node.node_id}` where other "
+            f"brokers serve, else with --accept-wal-loss: {describe(state, left)}"
         )
     if volume.uuid == node.volume.uuid or found != 0:
         raise Refused(
@@ -150,13 +180,47 @@ def recovered(state: "State", command: NodeRecovered) -> Decision[None]:
 
 
 def stopped(state: "State", command: NodeStopped) -> Decision[None]:
-    """The broker ends; a fenced one may say so too."""
+    """The broker ends; a fenced one may say so too. What it has closed goes to nodes that serve, in the same commit.
+
+    Repeated for a node that has stopped and kept its partitions, it gives them away after all.
+    """
     node = state.nodes.get(command.node_id)
     if node is None or node.broker_epoch != command.broker_epoch:
         raise Fenced(f"EPOCH_GONE: node {command.node_id} is no longer at broker epoch {command.broker_epoch}")
     if node.status is NodeStatus.RESCUING:
         raise NotMine(f"node {node.node_id} is being rescued; its adopter ends that")
-    return _go(node, NodeStatus.STOPPED, is_clean=command.clean)
+    return _end(state, node, is_clean=command.clean, heirs=() if command.keeps_partitions else orphans.SERVING)
+
+
+def stop_cluster(state: "State", command: StopCluster) -> Decision[None]:
+    """Note until when a stop is one of all brokers; the same again changes nothing."""
+    until_ms = max(command.until_ms, 0)
+    return Decision((ClusterStopping(until_ms=until_ms),) if until_ms != state.stops_until_ms else (), None)
+
+
+def forget(state: "State", command: ForgetNode) -> Decision[None]:
+    """Show a node that ended for good no more. Its streams decide, not the clean mark: a lost log never gets one."""
+    node = state.nodes.get(command.node_id)
+    if node is None:
+        raise ClientFault(
+            ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {command.node_id} is not currently registered"
+        )
+    if node.status is not NodeStatus.STOPPED:
+        raise Refused(f"node {node.node_id} is {node.status.name}: only one that has STOPPED can be forgotten")
+    if left := state.open_streams_of(node.node_id):
+        raise Refused(f"node {node.node_id} still has open streams: {describe(state, left)}")
+    if count := state.partition_counts.get(node.node_id, 0):
+        raise Refused(f"node {node.node_id} is still to serve {count} partitions; drain it first")
+    records: tuple[Record, ...] = (NodeForgotten(node_id=node.node_id),)
+    if is_cordoned(state, node.node_id):
+        records += (_uncordoned(node.node_id),)
+    return Decision(records, None)
+
+
+def _uncordoned(node_id: int) -> ConfigsChanged:
+    return ConfigsChanged(
+        resource_type=ResourceType.BROKER, resource_name=str(node_id), upserts=(), deletes=(CORDON_CONFIG,)
+    )
 
 
 def fence(state: "State", command: FenceNode) -> Decision[None]:
@@ -187,7 +251,10 @@ def rescue(state: "State", command: RescueNode) -> Decision[RescueGranted]:
 
 
 def rescue_done(state: "State", command: RescueDone) -> Decision[None]:
-    """RESCUING -> STOPPED once no stream of the node is open, also none without a record in the WAL (DESIGN 5a.12)."""
+    """RESCUING -> STOPPED once no stream of the node is open, also none without a record in the WAL (DESIGN 5a.12).
+
+    Its partitions go to other nodes in the same commit.
+    """
     node = state.nodes.get(command.node_id)
     if node is None or node.broker_epoch != command.broker_epoch:
         raise Fenced(f"EPOCH_GONE: node {command.node_id} is no longer at broker epoch {command.broker_epoch}")
@@ -196,7 +263,33 @@ def rescue_done(state: "State", command: RescueDone) -> Decision[None]:
     left = state.open_streams_of(node.node_id)
     if left:
         raise NotMine(f"node {node.node_id} still has open streams: {describe(state, left)}")
-    return _go(node, NodeStatus.STOPPED, is_clean=True)
+    return _end(state, node, is_clean=True, heirs=orphans.SERVING_OR_COMING)
+
+
+def accept_wal_loss(state: "State", command: AcceptWalLoss) -> Decision[WalLossAccepted]:
+    """Any status but ACTIVE -> STOPPED at a new epoch, without a volume; its streams close and go to other nodes."""
+    volume = Volume(uuid=command.volume_uuid, handle=command.volume_handle)
+    node = state.nodes.get(command.node_id)
+    if node is not None and volume in node.refused_volumes:
+        return Decision((), WalLossAccepted(broker_epoch=node.broker_epoch, ends={}))
+    node = _expected(state, command.node_id, command.expected_epoch)
+    if node.volume != volume:
+        raise NotMine(
+            f"node {node.node_id} has WAL volume {node.volume.uuid} ({node.volume.handle}), not {volume.uuid}"
+        )
+    if node.status is NodeStatus.ACTIVE:
+        raise NotMine(f"node {node.node_id} is ACTIVE: it serves from its WAL, which is not lost")
+    if volume == NO_VOLUME:
+        raise NotMine(f"node {node.node_id} has no WAL volume that could be given up")
+    epoch = BrokerEpoch(state.last_epoch + 1)
+    lost = state.open_streams_of(node.node_id)
+    ends = {StreamId(each.stream_id): Offset(each.committed_end) for each in lost}
+    records: tuple[Record, ...] = (VolumeGivenUp(node_id=node.node_id, broker_epoch=epoch), *_closes(lost))
+    after = state.draft()
+    for record in records:
+        after.replay(record)
+    given = orphans.reassign(after, node.node_id, orphans.SERVING_OR_COMING)
+    return Decision((*records, *given), WalLossAccepted(broker_epoch=epoch, ends=ends))
 
 
 def _expected(state: "State", node_id: int, epoch: int) -> NodeRow:
@@ -212,6 +305,11 @@ def _check_way(node: NodeRow, status: NodeStatus) -> None:
         raise NotMine(f"node {node.node_id} cannot go from {node.status.name} to {status.name}")
 
 
+def _end(state: "State", node: NodeRow, *, is_clean: bool, heirs: Sequence[Collection[NodeStatus]]) -> Decision[None]:
+    ended = _go(node, NodeStatus.STOPPED, is_clean=is_clean)
+    return Decision((*ended.records, *orphans.reassign(state, node.node_id, heirs)), None)
+
+
 def _go(node: NodeRow, status: NodeStatus, *, is_clean: bool = False) -> Decision[None]:
     if node.status is status and node.is_clean == is_clean:
         return Decision((), None)
@@ -223,14 +321,17 @@ def _go(node: NodeRow, status: NodeStatus, *, is_clean: bool = False) -> Decisio
 __all__ = [
     "GRANTING",
     "LEGAL",
+    "accept_wal_loss",
     "confirm_wal",
     "describe",
     "fence",
+    "forget",
     "lift",
     "recovered",
     "register",
     "rescue",
     "rescue_done",
     "speaker",
+    "stop_cluster",
     "stopped",
 ]

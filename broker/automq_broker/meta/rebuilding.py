@@ -3,12 +3,13 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from automq_broker.kernel.ids import StreamId
 from automq_broker.meta.objects import digest
 from automq_broker.meta.records import object_added
 from automq_broker.meta.rows import ObjectRow, ResourceType, StreamRow, StreamStatus, TopicRow
-from automq_broker.meta.state import State
+from automq_broker.meta.state import TABLES, State
 from automq_broker.meta.tables import ObjectEntry, Stream, Topic, pack_object
 from automq_broker.meta.topics import collision_key
 
@@ -23,11 +24,13 @@ def build_state(
     next_stream_id: int,
     next_object_id: int,
     next_producer_id: int,
+    keeps: State | None = None,
 ) -> State:
     """The state that holds exactly these rows: no nodes, no leases, every stream CLOSED at its committed end.
 
     `next_*` must lie above every id that any object or client may still know; `last_epoch` above every epoch that was
-    ever granted. Check the result with `invariants.findings`.
+    ever granted. From an older state, `keeps` hands on what no row tells: configs of brokers and groups, and whatever
+    else is neither topic, stream, object, node nor lease. Check the result with `invariants.findings`.
     """
     state = State(cluster_id)
     state.last_epoch, state.next_stream_id = last_epoch, next_stream_id
@@ -35,10 +38,20 @@ def build_state(
     by_id = {row.stream_id: row for row in streams}
     for topic in topics:
         _add_topic(state, topic, by_id)
+    if keeps is not None:
+        _keep(state, keeps)
     live = Counter(each.object_id for row in by_id.values() for each in row.ranges)
     for row in objects:
         state.object_entries[row.object_id] = _entry(row, live[row.object_id])
     return state
+
+
+def _keep(state: State, older: State) -> None:
+    for name in set(TABLES) - _REBUILT:
+        getattr(state, name).update(getattr(older, name))
+    for (kind, name), values in older.config_rows.items():
+        if kind != ResourceType.TOPIC:
+            state.config_rows[kind, name] = dict(values)
 
 
 def _add_topic(state: State, row: TopicRow, streams: Mapping[StreamId, StreamRow]) -> None:
@@ -90,5 +103,10 @@ def _entry(row: ObjectRow, live_ranges: int) -> bytes:
         )
     )
 
+
+_REBUILT: Final = frozenset({
+    "nodes", "topics_by_id", "topic_ids", "collisions", "streams", "object_entries", "deleting_entries", "blocks",
+    "config_rows", "partition_counts",
+})  # fmt: skip
 
 __all__ = ["build_state"]

@@ -18,7 +18,7 @@ timestamp, checkpoint position, checkpoint length."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRegistered:
-    """A node took `broker_epoch`. With `loses_wal` its open streams close where they were committed."""
+    """A node took `broker_epoch`. With `loses_wal` its former volume is given up; the closes of its streams follow."""
 
     node_id: int
     broker_epoch: int
@@ -54,6 +54,28 @@ class NodeRescued:
     node_id: int
     broker_epoch: int
     rescue: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeGivenUp:
+    """The node's volume is lost: it is STOPPED at `broker_epoch`, without a volume. The closes of its streams follow."""
+
+    node_id: int
+    broker_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeForgotten:
+    """The node is shown to nobody any more; its volumes stay known."""
+
+    node_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStopping:
+    """Brokers that stop before `until_ms` keep their partitions; 0 = the others inherit, as ever."""
+
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +225,9 @@ Record = (
     | StartAdvanced
     | ProducerIdsLeased
     | ObjectsForgotten
+    | VolumeGivenUp
+    | NodeForgotten
+    | ClusterStopping
 )
 
 
@@ -251,7 +276,9 @@ __all__ = [
     "RANGE_COLUMNS",
     "BlockLeased",
     "BlockRetired",
+    "ClusterStopping",
     "ConfigsChanged",
+    "NodeForgotten",
     "NodeRegistered",
     "NodeRescued",
     "NodeStatusChanged",
@@ -267,6 +294,7 @@ __all__ = [
     "StreamsAssigned",
     "TopicAdded",
     "TopicRemoved",
+    "VolumeGivenUp",
     "WalConfirmed",
     "flatten",
     "join_endpoints",

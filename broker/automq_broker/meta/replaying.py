@@ -14,7 +14,9 @@ from automq_broker.meta.records import (
     RANGE_COLUMNS,
     BlockLeased,
     BlockRetired,
+    ClusterStopping,
     ConfigsChanged,
+    NodeForgotten,
     NodeRegistered,
     NodeRescued,
     NodeStatusChanged,
@@ -29,10 +31,11 @@ from automq_broker.meta.records import (
     StreamsAssigned,
     TopicAdded,
     TopicRemoved,
+    VolumeGivenUp,
     WalConfirmed,
     split_endpoints,
 )
-from automq_broker.meta.rows import NO_NODE, BlockRow, NodeRow, NodeStatus, ResourceType, Volume
+from automq_broker.meta.rows import NO_NODE, NO_VOLUME, BlockRow, NodeRow, NodeStatus, ResourceType, Volume
 from automq_broker.meta.tables import CELLS, ObjectEntry, Stream, Topic, pack_object, unpack_object
 from automq_broker.meta.topics import collision_key
 
@@ -43,13 +46,11 @@ if TYPE_CHECKING:
 def _node_registered(state: "State", record: NodeRegistered) -> None:
     node_id, epoch = NodeId(record.node_id), BrokerEpoch(record.broker_epoch)
     volume = Volume(uuid=record.volume_uuid, handle=record.volume_handle)
-    before = state.nodes.get(node_id)
+    before = state.nodes.get(node_id) or state.forgotten.pop(node_id, None)
     is_same_volume = before is not None and before.volume == volume
     refused = before.refused_volumes if before else ()
     if record.loses_wal and before is not None:
         refused = (*refused, before.volume)
-        for stream in state.open_streams_of(node_id):
-            _close(state, stream.stream_id)
     state.nodes[node_id] = NodeRow(
         node_id=node_id,
         status=NodeStatus.RECOVERING,
@@ -64,6 +65,15 @@ def _node_registered(state: "State", record: NodeRegistered) -> None:
         endpoints=split_endpoints(record.endpoints),
     )
     state.last_epoch = max(state.last_epoch, record.broker_epoch)
+    state.stops_until_ms = 0
+
+
+def _node_forgotten(state: "State", record: NodeForgotten) -> None:
+    state.forgotten[NodeId(record.node_id)] = state.nodes.pop(NodeId(record.node_id))
+
+
+def _cluster_stopping(state: "State", record: ClusterStopping) -> None:
+    state.stops_until_ms = record.until_ms
 
 
 def _wal_confirmed(state: "State", record: WalConfirmed) -> None:
@@ -85,6 +95,22 @@ def _node_rescued(state: "State", record: NodeRescued) -> None:
         broker_epoch=epoch,
         granted_epochs=(*node.granted_epochs, epoch),
         rescue=record.rescue,
+        is_clean=False,
+    )
+    state.last_epoch = max(state.last_epoch, record.broker_epoch)
+
+
+def _volume_given_up(state: "State", record: VolumeGivenUp) -> None:
+    node = state.nodes[NodeId(record.node_id)]
+    epoch = BrokerEpoch(record.broker_epoch)
+    state.nodes[node.node_id] = replace(
+        node,
+        status=NodeStatus.STOPPED,
+        broker_epoch=epoch,
+        confirmed_epoch=BrokerEpoch(0),
+        granted_epochs=(epoch,),
+        volume=NO_VOLUME,
+        refused_volumes=(*node.refused_volumes, node.volume),
         is_clean=False,
     )
     state.last_epoch = max(state.last_epoch, record.broker_epoch)
@@ -169,11 +195,7 @@ def _stream_opened(state: "State", record: StreamOpened) -> None:
 
 
 def _stream_closed(state: "State", record: StreamClosed) -> None:
-    _close(state, record.stream_id)
-
-
-def _close(state: "State", stream_id: int) -> None:
-    stream = state.streams.own(stream_id)
+    stream = state.streams.own(record.stream_id)
     stream.is_open = False
     stream.owner = NO_NODE
 
@@ -295,6 +317,9 @@ APPLY: Final[dict[type, Callable[["State", Any], None]]] = {
     StartAdvanced: _start_advanced,
     ProducerIdsLeased: _producer_ids_leased,
     ObjectsForgotten: _objects_forgotten,
+    VolumeGivenUp: _volume_given_up,
+    NodeForgotten: _node_forgotten,
+    ClusterStopping: _cluster_stopping,
 }
 
 __all__ = ["APPLY"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, ObjectId, Offset, StreamEpoch, StreamId
@@ -68,6 +69,10 @@ class Volume:
 
     uuid: UUID
     handle: str
+
+
+NO_VOLUME: Final = Volume(uuid=NO_UUID, handle="")
+"""What a node has whose volume was given up, until it starts on another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,19 @@ class ObjectRow:
     ranges: tuple[RangeRow, ...] = ()
 
 
+class StreamHead(NamedTuple):
+    """What leader lookups ask of a stream: its row without the opens and ranges, of which there may be many."""
+
+    topic_id: UUID
+    epoch: StreamEpoch
+    is_open: bool
+    owner: NodeId
+    start_offset: Offset
+    committed_end: Offset
+    assigned: NodeId
+    """Who is to have it: opens it once it is closed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRow:
     """One partition's log as the controller knows it. `owner` is who has it open, else NO_NODE.
@@ -184,6 +202,7 @@ class BlockRow:
 __all__ = [
     "NEVER_OPENED",
     "NO_NODE",
+    "NO_VOLUME",
     "OFFSET_MAX",
     "BlockRow",
     "Endpoint",
@@ -193,6 +212,7 @@ __all__ = [
     "PartitionRow",
     "RangeRow",
     "ResourceType",
+    "StreamHead",
     "StreamRow",
     "StreamStatus",
     "TopicRow",

@@ -23,7 +23,7 @@ from automq_broker.meta.codec import Reader, Writer, inflate
 from automq_broker.meta.records import join_endpoints, split_endpoints
 from automq_broker.meta.rows import BlockRow, NodeRow, NodeStatus, ResourceType, Volume
 from automq_broker.meta.state import State
-from automq_broker.meta.tables import CELLS, OBJECT_ENTRY, Stream, Topic, unpack_object
+from automq_broker.meta.tables import CELLS, OBJECT_ENTRY, Stream, Table, Topic, unpack_object
 from automq_broker.meta.topics import collision_key
 
 T = TypeVar("T")
@@ -35,11 +35,14 @@ _HEADER = Struct("<8sHH")
 _FRAME = Struct("<BII")
 _COUNT = Struct("<Q")
 _SCALARS = Struct("<qqqq")
+_STOPPING = Struct("<q")
 _NODE = Struct("<qBqqqB")
 _TOPIC = Struct("<q?")
 _SECTION_BYTES_MAX: Final = 1 << 30
 _ROWS_PER_FRAME: Final = 1_000
 _OBJECTS_PER_FRAME: Final = 10_000
+_RANGES_PER_FRAME: Final = 20_000
+_STREAMS_PER_BREATH: Final = 2_000
 _STREAM_COLUMNS: Final = 10
 """id, assigned, epoch, is open, owner, opener's epoch, start, committed end, numbers of opens and of ranges."""
 
@@ -63,7 +66,10 @@ def decode_snapshot(data: bytes | memoryview, cluster_id: str) -> State:
 
 
 def restore(state: State, data: bytes | memoryview) -> Iterator[int]:
-    """Fill an empty `state` from a snapshot; yields the number of frames read so far, so that a loop can breathe."""
+    """Fill an empty `state` from a snapshot; yields the number of frames read so far, so that a loop can breathe.
+
+    Between two of them lie a few thousand rows, also where one topic has very many partitions.
+    """
     reader = Reader(data)
     magic, version, _ = reader.unpack(_HEADER)
     if magic != MAGIC:
@@ -83,7 +89,8 @@ def restore(state: State, data: bytes | memoryview) -> Iterator[int]:
             return
         if section not in _RESTORE:
             raise Refused(f"metadata snapshot section {section} was written by a newer release")
-        _RESTORE[section](state, Reader(content))
+        for _ in _RESTORE[section](state, Reader(content)) or ():
+            yield count
         count += 1
         yield count
 
@@ -99,18 +106,36 @@ def _sections(state: State) -> Iterator[tuple[int, bytes]]:
     for topics in _chunks(state.topics_by_id.values(), _ROWS_PER_FRAME):
         yield 3, _encode_topics(topics)
     yield 4, _encode_configs(state)
-    for streams in _chunks(state.streams.values(), _ROWS_PER_FRAME):
+    for streams in _weighed(state.streams.values()):
         yield 5, _encode_streams(streams)
     for objects in _chunks(state.object_entries.items(), _OBJECTS_PER_FRAME):
         yield 6, _encode_objects(objects)
     for deleting in _chunks(state.deleting_entries.items(), _OBJECTS_PER_FRAME):
         yield 7, _encode_deleting(deleting)
     yield 8, _encode_blocks(state.blocks.values())
+    if state.forgotten:
+        yield 9, _encode_nodes(state.forgotten.values())
+    if state.stops_until_ms:
+        yield 10, _STOPPING.pack(state.stops_until_ms)
 
 
 def _chunks(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(rows)
     while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _weighed(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
+    """Chunks by their ranges as well: streams with a long history come in smaller ones."""
+    chunk: list[Stream] = []
+    ranges = 0
+    for stream in streams:
+        chunk.append(stream)
+        ranges += len(stream.ends)
+        if len(chunk) >= _ROWS_PER_FRAME or ranges >= _RANGES_PER_FRAME:
+            yield chunk
+            chunk, ranges = [], 0
+    if chunk:
         yield chunk
 
 
@@ -135,13 +160,17 @@ def _encode_nodes(nodes: Iterable[NodeRow]) -> bytes:
     return writer.data()
 
 
-def _restore_nodes(state: State, reader: Reader) -> None:
+def _restore_stopping(state: State, reader: Reader) -> None:
+    (state.stops_until_ms,) = reader.unpack(_STOPPING)
+
+
+def _restore_nodes(nodes: Table[NodeId, NodeRow], reader: Reader) -> None:
     while not reader.is_at_end:
         node_id, status, epoch, confirmed, incarnation_epoch, is_clean = reader.unpack(_NODE)
         granted = tuple(BrokerEpoch(each) for each in reader.numbers())
         incarnation, rescue = reader.uuid(), reader.uuid()
         volumes = tuple(Volume(handle=handle, uuid=reader.uuid()) for handle in reader.texts())
-        state.nodes[NodeId(node_id)] = NodeRow(
+        nodes[NodeId(node_id)] = NodeRow(
             node_id=NodeId(node_id),
             status=NodeStatus(status),
             broker_epoch=BrokerEpoch(epoch),
@@ -168,8 +197,9 @@ def _encode_topics(topics: Iterable[Topic]) -> bytes:
     return writer.data()
 
 
-def _restore_topics(state: State, reader: Reader) -> None:
+def _restore_topics(state: State, reader: Reader) -> Iterator[None]:
     """Makes the streams too, still empty: their place in the topic is all that the topic knows of them."""
+    made = 0
     while not reader.is_at_end:
         topic_id = reader.uuid()
         created_ms, is_internal = reader.unpack(_TOPIC)
@@ -183,6 +213,9 @@ def _restore_topics(state: State, reader: Reader) -> None:
             state.collisions[key] = topic_id
         for index, stream_id in enumerate(streams):
             state.streams[stream_id] = Stream(stream_id, topic_id, index, 0)
+            made += 1
+            if made % _STREAMS_PER_BREATH == 0:
+                yield
 
 
 def _encode_configs(state: State) -> bytes:
@@ -291,15 +324,17 @@ def _restore_blocks(state: State, reader: Reader) -> None:
         )
 
 
-_RESTORE: Final[dict[int, Callable[[State, Reader], None]]] = {
+_RESTORE: Final[dict[int, Callable[[State, Reader], Iterator[None] | None]]] = {
     1: _restore_scalars,
-    2: _restore_nodes,
+    2: lambda state, reader: _restore_nodes(state.nodes, reader),
     3: _restore_topics,
     4: _restore_configs,
     5: _restore_streams,
     6: _restore_objects,
     7: _restore_deleting,
     8: _restore_blocks,
+    9: lambda state, reader: _restore_nodes(state.forgotten, reader),
+    10: _restore_stopping,
 }
 
 
@@ -309,6 +344,8 @@ def state_as_data(state: State) -> dict[str, object]:
         "cluster_id": state.cluster_id,
         "counters": (state.last_epoch, state.next_stream_id, state.next_object_id, state.next_producer_id),
         "nodes": dict(state.nodes),
+        "forgotten": dict(state.forgotten),
+        "stops_until_ms": state.stops_until_ms,
         "topics": {topic.name: topic for topic in state.topics()},
         "collisions": dict(state.collisions),
         "streams": {each.stream_id: (each.row(), each.assigned, each.opener_epoch) for each in state.streams.values()},

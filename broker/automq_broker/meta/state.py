@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
-from automq_broker.kernel.ids import NodeId, ObjectId, StreamId
+from automq_broker.kernel.ids import NodeId, ObjectId, Offset, StreamEpoch, StreamId
 from automq_broker.meta import nodes, objects, replaying, streams, topics
 from automq_broker.meta.commands import (
+    AcceptWalLoss,
     AdvanceStart,
     AllocateObjectIds,
     AllocateProducerIds,
@@ -24,6 +25,7 @@ from automq_broker.meta.commands import (
     CreateTopic,
     DeleteTopic,
     FenceNode,
+    ForgetNode,
     ForgetObjects,
     LiftFence,
     NodeRecovered,
@@ -35,10 +37,20 @@ from automq_broker.meta.commands import (
     RescueNode,
     RetireBlock,
     SetConfigs,
+    StopCluster,
 )
 from automq_broker.meta.decision import Decision
 from automq_broker.meta.records import Record
-from automq_broker.meta.rows import BlockRow, NodeRow, ObjectRow, RangeRow, ResourceType, StreamRow, TopicRow
+from automq_broker.meta.rows import (
+    BlockRow,
+    NodeRow,
+    ObjectRow,
+    RangeRow,
+    ResourceType,
+    StreamHead,
+    StreamRow,
+    TopicRow,
+)
 from automq_broker.meta.tables import Stream, Table, Topic, object_row, unpack_object
 
 R = TypeVar("R")
@@ -52,6 +64,9 @@ _RULES: Final[dict[type, Callable[[Any, Any], Decision[Any]]]] = {
     LiftFence: nodes.lift,
     RescueNode: nodes.rescue,
     RescueDone: nodes.rescue_done,
+    AcceptWalLoss: nodes.accept_wal_loss,
+    ForgetNode: nodes.forget,
+    StopCluster: nodes.stop_cluster,
     CreateTopic: topics.create,
     DeleteTopic: topics.delete,
     CreatePartitions: topics.grow,
@@ -77,9 +92,9 @@ class State:
     """
 
     __slots__ = (
-        "blocks", "cluster_id", "collisions", "config_rows", "deleting_entries", "last_epoch", "next_object_id",
-        "next_producer_id", "next_stream_id", "nodes", "object_entries", "partition_counts", "streams", "topic_ids",
-        "topic_rows", "topics_by_id",
+        "blocks", "cluster_id", "collisions", "config_rows", "deleting_entries", "forgotten", "last_epoch",
+        "next_object_id", "next_producer_id", "next_stream_id", "nodes", "object_entries", "partition_counts",
+        "stops_until_ms", "streams", "topic_ids", "topic_rows", "topics_by_id",
     )  # fmt: skip
 
     def __init__(self, cluster_id: str) -> None:
@@ -88,7 +103,11 @@ class State:
         self.next_stream_id = 1
         self.next_object_id = 1
         self.next_producer_id = 0
+        self.stops_until_ms = 0
+        """Brokers that stop before this keep their partitions (`StopCluster`)."""
         self.nodes: Table[NodeId, NodeRow] = Table()
+        self.forgotten: Table[NodeId, NodeRow] = Table()
+        """Nodes that nobody is shown any more (`ForgetNode`), so that a volume of one is still judged."""
         self.topics_by_id: Table[UUID, Topic] = Table(Topic.copy)
         self.topic_ids: Table[str, UUID] = Table()
         self.collisions: Table[str, UUID] = Table()
@@ -103,12 +122,24 @@ class State:
     def draft(self) -> "State":
         """A layer on which commands can be decided and replayed; this state does not change and must not meanwhile."""
         other = State.__new__(State)
-        for name in ("cluster_id", "last_epoch", "next_stream_id", "next_object_id", "next_producer_id"):
+        for name in (
+            "cluster_id",
+            "last_epoch",
+            "next_stream_id",
+            "next_object_id",
+            "next_producer_id",
+            "stops_until_ms",
+        ):
             setattr(other, name, getattr(self, name))
         for name in TABLES:
             setattr(other, name, getattr(self, name).draft())
         other.topic_rows = {}
         return other
+
+    @property
+    def touched_rows(self) -> int:
+        """How much a draft changes: what its check and its replay cost."""
+        return sum(getattr(self, name).touched_count for name in TABLES)
 
     def decide(self, command: Command[R]) -> Decision[R]:
         """What the command would do and be answered. Raises the refusals named in `commands`."""
@@ -149,9 +180,27 @@ class State:
         return row
 
     def stream(self, stream_id: StreamId) -> StreamRow | None:
-        """A stream as a value, its ranges as a lazy sequence; for a few of many ranges use `ranges_from`."""
+        """A stream as a value, its ranges as a lazy sequence.
+
+        COST: it copies all ranges; leaders and ends are in `stream_head`, a few of many ranges in `ranges_from`.
+        """
         stream = self.streams.get(stream_id)
         return None if stream is None else stream.row()
+
+    def stream_head(self, stream_id: StreamId) -> StreamHead | None:
+        """Epoch, owner and ends of a stream, whatever number of ranges it has."""
+        stream = self.streams.get(stream_id)
+        return None if stream is None else stream.head()
+
+    def leader_epochs(self, stream_id: StreamId) -> tuple[tuple[StreamEpoch, Offset], ...]:
+        """The stream's leader-epoch history: (epoch, first offset), ascending; empty for an unknown stream."""
+        stream = self.streams.get(stream_id)
+        return () if stream is None else stream.epochs()
+
+    def stored_bytes(self, stream_id: StreamId) -> int:
+        """Bytes of the stream's committed ranges."""
+        stream = self.streams.get(stream_id)
+        return 0 if stream is None else stream.stored_bytes()
 
     def ranges_from(self, stream_id: StreamId, offset: int, limit: int) -> list[RangeRow]:
         """Up to `limit` committed ranges from the one that holds `offset` on, ascending; empty if there is none."""
@@ -230,10 +279,21 @@ class ObjectsView(Mapping[ObjectId, ObjectRow]):
 
 
 TABLES: Final = (
-    "nodes", "topics_by_id", "topic_ids", "collisions", "streams", "object_entries", "deleting_entries", "blocks",
+    "nodes", "forgotten", "topics_by_id", "topic_ids", "collisions", "streams", "object_entries", "deleting_entries", "blocks",
     "config_rows", "partition_counts",
 )  # fmt: skip
 
 _NO_CONFIGS: Final[Mapping[str, str]] = {}
 
-__all__ = ["TABLES", "BlockRow", "NodeRow", "ObjectRow", "ObjectsView", "RangeRow", "State", "StreamRow", "TopicRow"]
+__all__ = [
+    "TABLES",
+    "BlockRow",
+    "NodeRow",
+    "ObjectRow",
+    "ObjectsView",
+    "RangeRow",
+    "State",
+    "StreamHead",
+    "StreamRow",
+    "TopicRow",
+]

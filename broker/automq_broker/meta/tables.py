@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
 
 from automq_broker.kernel.ids import NodeId, ObjectId, Offset, StreamEpoch, StreamId
-from automq_broker.meta.rows import NEVER_OPENED, NO_NODE, ObjectRow, RangeRow, StreamRow, StreamStatus
+from automq_broker.meta.rows import NEVER_OPENED, NO_NODE, ObjectRow, RangeRow, StreamHead, StreamRow, StreamStatus
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -44,6 +44,11 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     def touched(self) -> list[K]:
         """Keys that were written or removed since the draft was made (of a base table: all)."""
         return list(self._rows)
+
+    @property
+    def touched_count(self) -> int:
+        """How many keys `touched` would tell."""
+        return len(self._rows)
 
     def own(self, key: K) -> V:
         """The row, for changing in place; a draft copies it first. Raises KeyError."""
@@ -116,6 +121,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 CELLS: Final = 9
 """Columns of a range beside its end: object, stream epoch, start, position, length, records, max timestamp,
 checkpoint position, checkpoint length."""
+_LENGTH_CELL: Final = 4
 
 
 class Stream:
@@ -166,6 +172,28 @@ class Stream:
         last = min(len(self.ends), first + limit)
         return [_range_row(self.stream_id, self.ends, self.cells, index) for index in range(first, last)]
 
+    def head(self) -> StreamHead:
+        """The stream without opens and ranges."""
+        return StreamHead(
+            self.topic_id,
+            StreamEpoch(self.epoch),
+            self.is_open,
+            NodeId(self.owner),
+            Offset(self.start_offset),
+            Offset(self.committed_end),
+            NodeId(self.assigned),
+        )
+
+    def epochs(self) -> tuple[tuple[StreamEpoch, Offset], ...]:
+        """The leader-epoch history: (epoch, first offset), ascending."""
+        return tuple(
+            (StreamEpoch(epoch), Offset(start)) for epoch, start in zip(self.opens[::2], self.opens[1::2], strict=True)
+        )
+
+    def stored_bytes(self) -> int:
+        """Bytes of all ranges."""
+        return sum(self.cells[_LENGTH_CELL::CELLS])
+
     def row(self) -> StreamRow:
         """The stream as a value; its ranges are a packed copy that is unpacked as it is read."""
         return StreamRow(
@@ -177,10 +205,7 @@ class Stream:
             owner=NodeId(self.owner),
             start_offset=Offset(self.start_offset),
             committed_end=Offset(self.committed_end),
-            opens=tuple(
-                (StreamEpoch(epoch), Offset(start))
-                for epoch, start in zip(self.opens[::2], self.opens[1::2], strict=True)
-            ),
+            opens=self.epochs(),
             ranges=RangesView(self.stream_id, self.ends[:], self.cells[:]),
         )
 

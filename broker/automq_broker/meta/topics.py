@@ -4,12 +4,14 @@ Source: Kafka's Topic.validate and hasCollision, ReplicationControlManager (crea
 ConfigurationControlManager; messages follow theirs, since tools and people know them.
 """
 
-import heapq
 import re
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
+from automq_broker.cluster.placement import Candidate, place
 from automq_broker.kernel.errors import ClientFault, NotMine
 from automq_broker.kernel.ids import NodeId, StreamId
 from automq_broker.meta import topic_configs
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 NAME_LENGTH_MAX: Final = 249
 PARTITIONS_MAX: Final = 10_000
 """New partitions in one command; Kafka refuses larger batches too (ReplicationControlManager)."""
+
+CORDON_CONFIG: Final = "cordoned.log.dirs"
+"""Kafka's own mark of a broker that gets no new partitions (KIP-1066); here it is all or nothing."""
 
 _LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
 
@@ -99,7 +104,7 @@ def create(state: "State", command: CreateTopic) -> Decision[TopicCreated]:
 
 
 def _created(state: "State", command: CreateTopic) -> Decision[TopicCreated]:
-    owners = choose_owners(state, command.partitions)
+    owners = _owners(state, command.partitions, command.owners, command.topic_id)
     added = TopicAdded(
         first_stream_id=state.next_stream_id,
         created_ms=command.created_ms,
@@ -147,7 +152,7 @@ def grow(state: "State", command: CreatePartitions) -> Decision[TopicCreated]:
             f"The topic {topic.name} currently has {count} partition(s); {command.total} would not be an increase.",
         )
     _check_batch(command.total - count)
-    owners = choose_owners(state, command.total - count)
+    owners = _owners(state, command.total - count, command.owners, command.topic_id, topic)
     record = PartitionsAdded(first_stream_id=state.next_stream_id, topic_id=topic.topic_id, owners=owners)
     before = state.topic_row(topic)
     row = TopicRow(
@@ -200,31 +205,50 @@ def assign(state: "State", command: AssignStreams) -> Decision[None]:
     return Decision((StreamsAssigned(node_id=command.node_id, stream_ids=moved),) if moved else (), None)
 
 
-def choose_owners(state: "State", count: int) -> "array[int]":
-    """Nodes for `count` new partitions: the ACTIVE ones with the fewest first, else those that are starting.
+def _choose_owners(state: "State", count: int, topic_id: UUID, topic: Topic | None = None) -> "array[int]":
+    """Nodes for `count` new partitions, by `cluster.placement`: the ACTIVE ones, else those that are starting.
 
+    A cordoned node (KIP-1066) gets one only if no other could. `topic` is the one that grows, if it exists.
     Raises ClientFault(INVALID_REPLICATION_FACTOR), Kafka's answer when no broker could hold a replica.
     """
+    own = Counter(state.streams[stream_id].assigned for stream_id in topic.streams) if topic else Counter()
     for status in (NodeStatus.ACTIVE, NodeStatus.RECOVERING):
-        heap = [
-            (state.partition_counts.get(node_id, 0), int(node_id))
-            for node_id, node in state.nodes.items()
-            if node.status is status
+        usable = [node_id for node_id, node in sorted(state.nodes.items()) if node.status is status]
+        open_to_new = [node_id for node_id in usable if not is_cordoned(state, node_id)]
+        candidates = [
+            Candidate(
+                node_id=node_id,
+                rack=state.nodes[node_id].rack,
+                load=state.partition_counts.get(node_id, 0),
+                of_topic=own[node_id],
+            )
+            for node_id in open_to_new or usable
         ]
-        if heap:
-            break
-    else:
-        raise ClientFault(
-            ErrorCode.INVALID_REPLICATION_FACTOR,
-            "Unable to replicate the partition 1 time(s): All brokers are currently fenced.",
-        )
-    heapq.heapify(heap)
-    owners = array("q")
-    for _ in range(count):
-        load, node_id = heap[0]
-        owners.append(node_id)
-        heapq.heapreplace(heap, (load + 1, node_id))
-    return owners
+        if candidates:
+            return array("q", place(count, candidates, topic_id))
+    raise ClientFault(
+        ErrorCode.INVALID_REPLICATION_FACTOR,
+        "Unable to replicate the partition 1 time(s): All brokers are currently fenced.",
+    )
+
+
+def _owners(
+    state: "State", count: int, given: tuple[NodeId, ...], topic_id: UUID, topic: Topic | None = None
+) -> "array[int]":
+    """The owners that somebody chose, or a choice of ours."""
+    if not given:
+        return _choose_owners(state, count, topic_id, topic)
+    if len(given) != count:
+        raise ClientFault(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"{len(given)} owners for {count} new partitions.")
+    unknown = sorted({int(node_id) for node_id in given if node_id not in state.nodes})
+    if unknown:
+        raise ClientFault(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"No such brokers: {unknown}.")
+    return array("q", given)
+
+
+def is_cordoned(state: "State", node_id: int) -> bool:
+    """Whether the node is being drained and gets no new partitions."""
+    return bool(state.configs(ResourceType.BROKER, str(node_id)).get(CORDON_CONFIG))
 
 
 def partition_rows(state: "State", topic: Topic) -> tuple[PartitionRow, ...]:
@@ -254,13 +278,14 @@ def _flat(pairs: Mapping[str, str]) -> tuple[str, ...]:
 
 
 __all__ = [
+    "CORDON_CONFIG",
     "assign",
     "check_name",
-    "choose_owners",
     "collision_key",
     "create",
     "delete",
     "grow",
+    "is_cordoned",
     "partition_rows",
     "set_configs",
 ]

@@ -5,7 +5,7 @@ Seen by assembly and commands only; assembly cuts a small frozen value for each 
 """
 
 from automq_broker.settings.listeners import Endpoint, Listener
-from automq_broker.settings.model import IgnoredKey, Settings, load_settings
+from automq_broker.settings.model import WHOLE_VOLUME, IgnoredKey, Settings, load_settings
 from automq_broker.settings.sources import (
     CONFIG_FILE_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -19,6 +19,7 @@ from automq_broker.settings.sources import (
 __all__ = [
     "CONFIG_FILE_VARIABLE",
     "ENVIRONMENT_PREFIX",
+    "WHOLE_VOLUME",
     "Endpoint",
     "Given",
     "IgnoredKey",

@@ -36,12 +36,12 @@ def foreign_keys() -> dict[str, ForeignKey]:
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         "there is no quorum: the metadata lives in the bucket",
-        "process.roles controller.* metadata.* initial.broker.* early.start.listeners broker.heartbeat.* "
-        "broker.session.* internal.metadata.* server.max.startup.* unstable.* controlled.shutdown.*",
+        "process.roles controller.* metadata.* initial.broker.* early.start.listeners "
+        "internal.metadata.* server.max.startup.* unstable.* controlled.shutdown.*",
     ),
     (
-        "one broker needs no listener for others",
-        "inter.broker.listener.name security.inter.broker.protocol",
+        "the listener named by inter.broker.listener.name has its protocol from the map",
+        "security.inter.broker.protocol",
     ),
     (
         "compaction by key is not part of this version",
@@ -60,7 +60,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "records live in the bucket and the write-ahead log: there are no log directories, segments or index files",
-        "log.* cordoned.log.dirs alter.log.dirs.* num.recovery.* offsets.topic.segment.bytes",
+        "log.* alter.log.dirs.* num.recovery.* offsets.topic.segment.bytes",
     ),
     (
         "nothing is replicated between brokers: the bucket holds the copies",
@@ -72,7 +72,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "transactions are not part of this version",
-        "transaction.* transactional.* add.partitions.to.txn.* producer.id.expiration.check.*",
+        "transaction.* transactional.* add.partitions.to.txn.*",
     ),
     (
         "this group protocol is not part of this version",
@@ -119,8 +119,12 @@ _REASONS: tuple[tuple[str, str], ...] = (
         "cluster.id",
     ),
     (
-        "compaction chooses sizes and ages by itself",
-        "s3.stream.object.compaction.* s3.stream.set.object.compaction.*",
+        "compaction holds one object in memory at a time, so its outputs end at 512 MiB and it needs no cache",
+        "s3.stream.object.compaction.max.size.bytes s3.stream.set.object.compaction.cache.size",
+    ),
+    (
+        "all objects are looked at together, every s3.stream.set.object.compaction.interval.minutes",
+        "s3.stream.object.compaction.*",
     ),
     (
         "streams in the bucket are the only storage there is",
@@ -131,10 +135,14 @@ _REASONS: tuple[tuple[str, str], ...] = (
         "s3.endpoint s3.region s3.bucket s3.path.style",
     ),
     (
+        "brokers tell the controller their load with their heartbeats, no topic or client is needed for it",
+        "autobalancer.*",
+    ),
+    (
         "this part of AutoMQ is not part of this version",
         "s3.ops.buckets s3.wal.thread s3.network.* s3.telemetry.* s3.controller.* s3.max.* s3.stream.allocator.* "
         "s3.metrics.* s3.backpressure.* s3.failover.* "
-        "autobalancer.* broker.quota.* cluster.quota.* automq.zone.* automq.zonerouter.* automq.table.* "
+        "broker.quota.* cluster.quota.* automq.zone.* automq.zonerouter.* automq.table.* "
         "automq.backpressure.* automq.retry.* automq.kafka-go.*",
     ),
 )

@@ -13,8 +13,6 @@ alter.log.dirs.replication.quota.window.size.seconds INT 1
 authorizer.class.name STRING
 auto.leader.rebalance.enable BOOLEAN true
 background.threads INT 10
-broker.heartbeat.interval.ms INT 2000
-broker.session.timeout.ms INT 9000
 client.quota.callback.class CLASS null
 compression.gzip.level INT -1
 compression.lz4.level INT 9
@@ -40,7 +38,6 @@ controller.quorum.voters LIST
 controller.quota.window.num INT 11
 controller.quota.window.size.seconds INT 1
 controller.socket.timeout.ms INT 30000
-cordoned.log.dirs LIST
 create.topic.policy.class.name CLASS null
 delegation.token.expiry.check.interval.ms LONG 3600000
 delegation.token.expiry.time.ms LONG 86400000
@@ -105,7 +102,6 @@ group.streams.min.session.timeout.ms INT 45000
 group.streams.num.standby.replicas INT 0
 group.streams.session.timeout.ms INT 45000
 initial.broker.registration.timeout.ms INT 60000
-inter.broker.listener.name STRING null
 internal.metadata.delete.delay.millis LONG 60000
 internal.metadata.log.segment.bytes INT null
 internal.metadata.max.batch.size.in.bytes INT 8388608
@@ -170,7 +166,6 @@ offsets.topic.replication.factor SHORT 3
 offsets.topic.segment.bytes INT 104857600
 principal.builder.class CLASS org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder
 process.roles LIST null
-producer.id.expiration.check.interval.ms INT 600000
 producer.purgatory.purge.interval.requests INT 1000
 queued.max.requests INT 500
 quota.window.num INT 11

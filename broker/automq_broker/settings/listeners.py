@@ -64,8 +64,7 @@ def bound_listeners(
     listeners: Sequence[str], protocols: Mapping[str, str], controller_names: Sequence[str] = ()
 ) -> list[Listener]:
     """The listeners to bind; those named in `controller_names` are left out. Raises Refused."""
-    controllers = {name.upper() for name in controller_names}
-    found = [_secured(e, protocols) for e in parse_addresses("listeners", listeners) if e.name not in controllers]
+    found = [_secured(e, protocols) for e in parse_addresses("listeners", listeners) if e.name not in controller_names]
     if not found:
         raise Refused("listeners: at least one listener for clients is needed, such as PLAINTEXT://127.0.0.1:9092")
     taken: dict[tuple[str, int], str] = {}
@@ -92,13 +91,18 @@ def _secured(endpoint: Endpoint, protocols: Mapping[str, str]) -> Listener:
     return Listener(name=endpoint.name, host=endpoint.host, port=endpoint.port, is_tls=protocol == "SSL")
 
 
-def advertised_endpoints(listeners: Sequence[Listener], advertised: Sequence[str] | None) -> list[Endpoint]:
+def advertised_endpoints(
+    listeners: Sequence[Listener], advertised: Sequence[str] | None, controller_names: Sequence[str] = ()
+) -> list[Endpoint]:
     """What to tell the clients of each listener, in the listeners' order; raises Refused.
+
+    Those named in `controller_names` are left out, as they are of `bound_listeners`.
 
     A listener that is not mentioned is advertised as it is bound, and one on every interface under this host's name.
     Port 0 stays 0: whoever binds knows the port. Source: Kafka's advertised.listeners.
     """
-    given = {e.name: e for e in parse_addresses("advertised.listeners", advertised or ())}
+    named = parse_addresses("advertised.listeners", advertised or ())
+    given = {endpoint.name: endpoint for endpoint in named if endpoint.name not in controller_names}
     unknown = sorted(set(given) - {listener.name for listener in listeners})
     if unknown:
         raise Refused(

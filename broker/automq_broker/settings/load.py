@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from automq_broker.contract.config_rows import ConfigSource
 from automq_broker.kernel.errors import Refused
+from automq_broker.settings.balancer import BalancerSettings
+from automq_broker.settings.cluster import ClusterSettings
 from automq_broker.settings.fields import Group, Spec, specs_of
 from automq_broker.settings.groups import GroupSettings
 from automq_broker.settings.ignored import foreign_keys, why_ignored, why_refused
@@ -22,6 +24,8 @@ from automq_broker.settings.values import parse_value
 GROUPS: dict[str, type[Group]] = {
     "node": NodeSettings,
     "network": NetworkSettings,
+    "cluster": ClusterSettings,
+    "balancer": BalancerSettings,
     "tls": TlsSettings,
     "topics": TopicSettings,
     "groups": GroupSettings,

@@ -1,14 +1,17 @@
 """All settings together, frozen: typed groups for assembly, and rows of text for people and for DescribeConfigs."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from automq_broker.contract.config_rows import ConfigRow, ConfigSource, ConfigSynonym
 from automq_broker.kernel.errors import Refused
 from automq_broker.settings import listeners as addresses
+from automq_broker.settings.balancer import BalancerSettings
+from automq_broker.settings.cluster import ClusterSettings
 from automq_broker.settings.fields import MIB, Spec, Update, specs_of
 from automq_broker.settings.groups import GroupSettings
 from automq_broker.settings.ignored import foreign_keys, why_ignored
@@ -34,12 +37,19 @@ class IgnoredKey:
     reason: str
 
 
+WHOLE_VOLUME: Final = -1
+"""s3.wal.capacity of a log that has its volume to itself."""
+WAL_BYTES_MIN: Final = 64 * MIB
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One broker's settings. Immutable: a change at run time is a new value from `with_dynamic`."""
 
     node: NodeSettings
     network: NetworkSettings
+    cluster: ClusterSettings
+    balancer: BalancerSettings
     tls: TlsSettings
     topics: TopicSettings
     groups: GroupSettings
@@ -60,22 +70,43 @@ class Settings:
     @property
     def listeners(self) -> list[addresses.Listener]:
         """What to bind; the listeners of Kafka's own controllers are left out."""
-        controller_names = self._foreign_value("controller.listener.names") or ""
         protocols = addresses.parse_protocol_map(self.network.listener_security_protocol_map)
-        return addresses.bound_listeners(
-            self.network.listeners, protocols, controller_names.replace(" ", "").split(",")
-        )
+        return addresses.bound_listeners(self.network.listeners, protocols, self._controller_names)
+
+    @property
+    def _controller_names(self) -> list[str]:
+        names = self._foreign_value("controller.listener.names") or ""
+        return [name.strip().upper() for name in names.split(",")]
+
+    @property
+    def inter_broker_listener(self) -> str | None:
+        """The listener for other brokers; None for a lone broker. Raises Refused for one that serves clients too."""
+        if not self.cluster.inter_broker_secret_file:
+            return None
+        name = (self.cluster.inter_broker_listener_name or "").upper()
+        names = [listener.name for listener in self.listeners]
+        if name not in names or len(names) < 2:
+            raise Refused(
+                "automq.inter.broker.secret.file needs inter.broker.listener.name to be one of several listeners, "
+                f"for brokers alone; it is {name or 'unset'}, the listeners are {', '.join(names)}"
+            )
+        return name
 
     @property
     def endpoints(self) -> list[addresses.Endpoint]:
         """What clients are told, in the order of `listeners`; port 0 where the system chooses."""
-        return addresses.advertised_endpoints(self.listeners, self.network.advertised_listeners)
+        return addresses.advertised_endpoints(self.listeners, self.network.advertised_listeners, self._controller_names)
 
     @property
     def admin_address(self) -> tuple[str, int] | None:
         """Host and port of the admin page, or None if it is switched off."""
         value = self.node.admin_listener
         return addresses.parse_host_port("admin.listener", value) if value else None
+
+    @property
+    def admin_token_file(self) -> Path | None:
+        """The file of the admin API's token, or None if nothing may be changed through it."""
+        return Path(self.node.admin_token_file) if self.node.admin_token_file else None
 
     @property
     def ip_limits(self) -> dict[str, int]:
@@ -104,10 +135,20 @@ class Settings:
         return self.wal.path or str(self.data_dir / "wal" / "wal.bin")
 
     @property
+    def wal_bucket_uri(self) -> str | None:
+        """The URI of the bucket in which a write-ahead log without a disk lies; None for one on a disk."""
+        plain = re.sub(r"^-?\d+@", "", self.wal_uri)
+        if plain == "s3":
+            return self.bucket_uri
+        return self.wal_uri if plain.startswith("s3://") else None
+
+    @property
     def upload_threshold_bytes(self) -> int:
         """The effective s3.wal.upload.threshold."""
         given = self.bucket.upload_threshold
-        return given if given > 0 else min(500 * MIB, self.wal.capacity // 3)
+        if given > 0:
+            return given
+        return min(500 * MIB, self.wal.capacity // 3) if self.wal.capacity != WHOLE_VOLUME else 500 * MIB
 
     def tls_of(self, listener: str) -> TlsSettings:
         """TLS settings of one listener: the common ones, and what `listener.name.<name>.ssl...` says otherwise."""
@@ -117,6 +158,11 @@ class Settings:
         winners = _winners(self.given)
         settings: TlsSettings = build_groups({**winners, **own})["tls"]
         return settings
+
+    def with_wal_capacity(self, capacity_bytes: int) -> "Settings":
+        """These settings with a capacity that was measured. Raises Refused like any other value."""
+        measured = Given(key="s3.wal.capacity", value=str(capacity_bytes), origin="the volume's size")
+        return _build((*self.static_layers, (measured,)), ())
 
     def with_dynamic(self, *, cluster: Mapping[str, str], broker: Mapping[str, str] | None = None) -> "Settings":
         """These settings with the dynamic configs of the metadata on top, in place of any earlier ones.
@@ -228,10 +274,16 @@ def _build(static: tuple[tuple[Given, ...], ...], dynamic: tuple[tuple[Given, ..
 
 def _check_together(settings: Settings) -> None:
     """Rules over several settings; raises Refused. Parsing the derived values is a check as well."""
-    _ = settings.endpoints, settings.admin_address, settings.ip_limits
+    _ = settings.endpoints, settings.inter_broker_listener, settings.admin_address, settings.ip_limits
     if settings.groups.group_min_session_timeout_ms > settings.groups.group_max_session_timeout_ms:
         raise Refused("group.min.session.timeout.ms must not be larger than group.max.session.timeout.ms")
-    if settings.upload_threshold_bytes > settings.wal.capacity // 2:
+    capacity = settings.wal.capacity
+    if capacity == WHOLE_VOLUME:
+        if settings.wal_bucket_uri is not None:
+            raise Refused("s3.wal.capacity=-1 is a part of a volume, and a write-ahead log in a bucket has none")
+    elif capacity < WAL_BYTES_MIN:
+        raise Refused(f"s3.wal.capacity={capacity}: allowed are -1, and {WAL_BYTES_MIN} or more")
+    elif settings.upload_threshold_bytes > capacity // 2:
         raise Refused(
             f"s3.wal.upload.threshold={settings.upload_threshold_bytes} needs a larger write-ahead log; "
             f"allowed: at most half of s3.wal.capacity={settings.wal.capacity}"
@@ -240,18 +292,17 @@ def _check_together(settings: Settings) -> None:
 
 
 def _check_tls(settings: Settings) -> None:
-    for listener in settings.listeners:
-        tls = settings.tls_of(listener.name)
-        if not listener.is_tls:
-            continue
+    secured = [listener.name for listener in settings.listeners if listener.is_tls]
+    if settings.node.admin_security_protocol == "SSL":
+        secured.append("ADMIN")
+    for name in secured:
+        tls = settings.tls_of(name)
         if not tls.keystore_location and not (tls.keystore_key and tls.keystore_certificate_chain):
             raise Refused(
-                f"listener {listener.name} is SSL: ssl.keystore.location must name a PEM file with key and certificates"
+                f"listener {name} is SSL: ssl.keystore.location must name a PEM file with key and certificates"
             )
         if tls.client_auth != "none" and not (tls.truststore_location or tls.truststore_certificates):
-            raise Refused(
-                f"ssl.client.auth={tls.client_auth} on listener {listener.name} needs ssl.truststore.location"
-            )
+            raise Refused(f"ssl.client.auth={tls.client_auth} on listener {name} needs ssl.truststore.location")
 
 
 __all__ = ["IgnoredKey", "Settings", "load_settings"]

@@ -51,11 +51,12 @@ class NetworkSettings(Group):
     )
     connection_in_flight_max: int = integer(
         "automq.connection.max.in.flight.requests",
-        64,
-        low=1,
+        -1,
+        low=-1,
         high=10_000,
-        meaning="Unanswered requests of one connection; at the limit it is not read.",
-        why="64: object storage is slow at times, and five in flight (Kafka clients' own habit) fit many times.",
+        meaning="Unanswered requests of one connection; at the limit it is not read. -1 is 64, and 1024 with a "
+        "write-ahead log in a bucket, where an answer takes a hundred times as long.",
+        why="-1: object storage is slow at times, and five in flight (Kafka clients' own habit) fit many times.",
     )
     connection_unsent_bytes_max: int = integer(
         "automq.connection.max.unsent.bytes",
@@ -156,6 +157,15 @@ class NetworkSettings(Group):
         unit="ms",
         meaning="At a stop, how long requests that already arrived may take to be answered.",
         why="10 s, inside the 30 s that Kubernetes gives a pod.",
+    )
+    shutdown_timeout_ms: int = long(
+        "automq.shutdown.timeout.ms",
+        15_000,
+        low=0,
+        high=LONG_MAX,
+        unit="ms",
+        meaning="The whole stop, uploads included; what is not uploaded by then stays in the write-ahead log.",
+        why="15 s: 500 MiB pass in a few seconds, and a bucket that is away must not hold up a stop.",
     )
 
 

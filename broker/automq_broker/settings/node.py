@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from automq_broker.settings.fields import INT_MAX, Group, boolean, integer, names, secret, text
+from automq_broker.settings.fields import INT_MAX, Group, Update, boolean, integer, names, secret, text
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -33,8 +33,28 @@ class NodeSettings(Group):
     admin_listener: str = text(
         "admin.listener",
         "127.0.0.1:9644",
-        meaning="host:port of the admin page: /healthz, /readyz, /metrics, /status.",
-        why="Loopback only, because it has no authentication; empty switches it off.",
+        meaning="host:port of the admin page: /healthz, /readyz, /metrics, /status, and the cluster's /v1.",
+        why="Loopback only: all but /v1 answers without a token; empty switches it off.",
+    )
+    admin_security_protocol: Literal["PLAINTEXT", "SSL"] = text(
+        "admin.listener.security.protocol",
+        "PLAINTEXT",
+        choices=("PLAINTEXT", "SSL"),
+        meaning="SSL serves the admin page over TLS, with the files of `listener.name.admin.ssl.*` or `ssl.*`.",
+        why="PLAINTEXT: the page is on loopback; a token that crosses a network needs SSL.",
+    )
+    admin_token_file: str | None = text(
+        "automq.admin.token.file",
+        None,
+        meaning="File with the bearer token of the admin API /v1, read at each question so that it can be replaced.",
+        why="Unset: /v1 can be read by whoever reaches the page, and nothing can be changed through it.",
+    )
+    cordoned_log_dirs: tuple[str, ...] = names(
+        "cordoned.log.dirs",
+        (),
+        update=Update.PER_BROKER,
+        meaning="Anything but empty, usually *: this broker gets no new partitions (set by `automq cluster drain`).",
+        why="Empty: every broker takes its share.",
     )
     log_level: LogLevel = text(
         "automq.log.level",

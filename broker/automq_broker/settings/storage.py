@@ -62,6 +62,30 @@ class BucketSettings(Group):
         meaning="How often objects shared by several partitions are looked at for splitting.",
         why=_AUTOMQ,
     )
+    set_compaction_split_size: int = integer(
+        "s3.stream.set.object.compaction.stream.split.size",
+        64 * MIB,
+        low=MIB,
+        high=128 * MIB,
+        unit="bytes",
+        meaning="A partition with this much in shared objects gets objects of its own.",
+        why="64 MiB: an eighth of the requests that AutoMQ's 8 MiB cost, and no object to be merged once more.",
+    )
+    set_compaction_force_split_minutes: int = integer(
+        "s3.stream.set.object.compaction.force.split.minutes",
+        120,
+        low=1,
+        unit="min",
+        meaning="Shared objects of this age are joined or rewritten even when no partition has gathered enough.",
+        why=_AUTOMQ,
+    )
+    set_compaction_max_num: int = integer(
+        "s3.stream.set.object.compaction.max.num",
+        4000,
+        low=1,
+        meaning="The most shared objects that one compaction takes.",
+        why="4000: uploads are cut into objects of 64 MiB, so as much data as AutoMQ's 500.",
+    )
     delete_retention_minutes: int = integer(
         "s3.object.delete.retention.minutes",
         10,
@@ -69,6 +93,14 @@ class BucketSettings(Group):
         unit="min",
         meaning="How long an object that is no longer needed stays readable before it is deleted.",
         why="10: readers in flight and mistakes get time.",
+    )
+    sweep_interval_ms: int = long(
+        "automq.sweep.interval.ms",
+        3_600_000,
+        low=1000,
+        unit="ms",
+        meaning="How often the controller looks for objects that no metadata know: uploads that were cut short.",
+        why="1 h: they cost storage only, and a look lists the bucket.",
     )
 
 
@@ -78,16 +110,18 @@ class WalSettings(Group):
     path: str | None = text(
         "s3.wal.path",
         None,
-        meaning="The write-ahead log: file:///path, block:///dev/name, or memory:// for tests.",
-        why="Unset: a file below automq.data.dir.",
+        meaning="The write-ahead log: file:///path, block:///dev/name; or without a disk: s3 (in the bucket of "
+        "s3.data.buckets) or 0@s3://name?... (in another). Change the kind after an orderly stop.",
+        why="Unset: a file below automq.data.dir. A disk acknowledges in milliseconds, S3 in some hundred.",
     )
     capacity: int = long(
         "s3.wal.capacity",
         GIB,
-        low=64 * MIB,
+        low=-1,
         unit="bytes",
-        meaning="Size of the write-ahead log's ring; it must hold what waits for upload.",
-        why="1 GiB on a laptop; a pod gives it 95 % of its volume.",
+        meaning="Size of the write-ahead log's ring, 67108864 or more; it must hold what waits for upload. -1: 95 % of its "
+        "volume, which is then its own; it grows with it, at a start after an orderly stop.",
+        why="1 GiB: a laptop's disk is not the log's alone.",
     )
     iops: int = integer(
         "s3.wal.iops",
@@ -126,6 +160,14 @@ class CacheSettings(Group):
         unit="bytes",
         meaning="Cache of blocks read back from the bucket, with read-ahead.",
         why="64 MiB on a laptop; 256 MiB serve a pod well.",
+    )
+    upload_memory_size: int = long(
+        "automq.upload.memory.size",
+        128 * MIB,
+        low=8 * MIB,
+        unit="bytes",
+        meaning="Memory for objects on their way to the bucket; an object larger than this travels alone.",
+        why="128 MiB: two objects of s3.object.part.size at a time.",
     )
 
 

@@ -150,6 +150,14 @@ class TopicSettings(Group):
         meaning="How long a partition remembers the sequence numbers of a silent producer.",
         why="Kafka's day.",
     )
+    producer_id_expiration_check_interval_ms: int = integer(
+        "producer.id.expiration.check.interval.ms",
+        600_000,
+        low=1,
+        unit="ms",
+        meaning="How often silent producers are looked for.",
+        why="Kafka's ten minutes.",
+    )
 
     @property
     def retention_ms(self) -> int:

@@ -8,7 +8,7 @@ from automq_broker.kernel.ids import Lsn, Offset, StreamEpoch, StreamId
 from automq_broker.wal.blocks import RecoveredRecord
 from automq_broker.wal.damage import TornTail, WalDamaged
 from automq_broker.wal.format import RecordKind
-from automq_broker.wal.recovery import recover
+from automq_broker.wal.recovery import Deliver, recover
 from automq_broker.wal.ring import ReadAt
 from automq_broker.wal.superblock import (
     SUPERBLOCK_BYTES,
@@ -57,15 +57,19 @@ class WalReport:
         return self.end_lsn - self.newest.trim_lsn
 
 
-def inspect() -> Generator[ReadAt, memoryview, WalReport]:
-    """Reads like a recovery and writes nothing. Raises Refused for a device never formatted, or of a newer format."""
+def inspect(see: Deliver | None = None) -> Generator[ReadAt, memoryview, WalReport]:
+    """Reads like a recovery and writes nothing; `see` gets every record as it is found.
+
+    Beside a running writer the ring moves while it is read: what looks like damage is damage only if a second
+    inspection meets it at the same LSN. Raises Refused for a device never formatted, or of a newer format.
+    """
     pages = []
     for position in SUPERBLOCK_POSITIONS:
         pages.append((yield ReadAt(position, SUPERBLOCK_BYTES)))
     newest = newest_superblock(pages[0], pages[1])
     if newest is None:
         raise Refused("this WAL was never formatted")
-    found = _Tally()
+    found = _Tally(see)
     torn, damage, blocks = None, None, None
     try:
         recovered = yield from recover(newest, found.add)
@@ -121,12 +125,15 @@ class _Growing:
 class _Tally:
     """Counts what a scan hands out."""
 
-    def __init__(self) -> None:
+    def __init__(self, see: Deliver | None) -> None:
+        self._see = see
         self.records = 0
         self.raw_records = 0
         self.streams: dict[StreamId, _Growing] = {}
 
     def add(self, records: list[RecoveredRecord]) -> None:
+        if self._see is not None:
+            self._see(records)
         for record in records:
             self.records += 1
             if record.header.kind is not RecordKind.BATCH:

@@ -7,7 +7,7 @@ point that it finds there, so what lies above that point must still be whole.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from automq_broker.kernel.errors import Bug
@@ -88,6 +88,12 @@ class Ring:
         first = bisect_right(self._starts, above, lo=self._dead)
         last = bisect_right(self._starts, below - 1, lo=first)
         return list(self._starts[first:last])
+
+    def block_starts_after(self, lsn: int) -> Iterator[int]:
+        """Starts of the live blocks behind this LSN, in order, as far as they are asked for."""
+        starts = self._starts
+        for i in range(bisect_right(starts, lsn, lo=self._dead), len(starts)):
+            yield starts[i]
 
     def trim(self, lsn: Lsn) -> None:
         """Nothing below `lsn` is needed any more; takes effect for the space with the next durable superblock."""

@@ -62,6 +62,8 @@ class Write:
     data: memoryview
     end_lsn: Lsn
     superblock: Superblock | None = None
+    lsn: Lsn | None = None
+    """Where the block begins; None for a superblock, and for a block without records."""
 
 
 @dataclass(slots=True, eq=False)
@@ -267,6 +269,11 @@ class WalWriter:
         return self._open is not None or bool(self._closed)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is pending or on its way to the device, superblocks included."""
+        return not (self.has_pending or self.in_flight_bytes or self._superblock_in_flight)
+
+    @property
     def appended_lsn(self) -> Lsn:
         """Once the durable LSN reaches this, everything appended so far is durable."""
         return Lsn(self._next_lsn)
@@ -296,9 +303,10 @@ class WalWriter:
                 flags=FLAG_RESTART if block.lsn == self._start_lsn else 0,
             ),
         )
-        if block.used > BLOCK_HEADER_BYTES:
+        has_records = block.used > BLOCK_HEADER_BYTES
+        if has_records:
             self._records_end_lsn = Lsn(block.lsn + len(view))
-        write = Write(self._ring.position(block.lsn), view, end_lsn)
+        write = Write(self._ring.position(block.lsn), view, end_lsn, lsn=block.lsn if has_records else None)
         self._in_flight.append((write, durable_upto))
         self._closed_bytes -= len(view)
         self.in_flight_bytes += len(view)
@@ -358,22 +366,28 @@ class WalWriter:
 
     # reading back
 
-    def read_plan(self, lsn: Lsn, length: int) -> list[ReadAt]:
+    def read_plan(self, lsn: Lsn, length: int, *, first_lsn: Lsn | None = None) -> list[ReadAt]:
         """The reads (position, length) that bring back the record at `lsn` whose body has `length` bytes.
 
-        Raises Retry when it was trimmed meanwhile: it is in the bucket.
+        With `first_lsn` also everything from that record on. Raises Retry when one was trimmed meanwhile: it is in the
+        bucket.
         """
-        return self._ring.reads(lsn, self._end_of(lsn, length))
+        first = lsn if first_lsn is None else first_lsn
+        self._check_alive(first)
+        return self._ring.reads(first, self._end_of(lsn, length))
 
-    def extract(self, lsn: Lsn, parts: Sequence[Bytes]) -> tuple[RecordHeader, memoryview]:
+    def extract(
+        self, lsn: Lsn, parts: Sequence[Bytes], *, first_lsn: Lsn | None = None
+    ) -> tuple[RecordHeader, memoryview]:
         """The record at `lsn` out of what `read_plan` asked for: a view where it lies in one block, else joined.
 
         Raises Corrupt when a CRC does not fit, Retry when it was trimmed meanwhile.
         """
         self._check_alive(lsn)
         whole = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
-        base = lsn - lsn % BLOCK_ALIGNMENT
-        starts = [start - base for start in self._ring.block_starts_between(lsn, base + len(whole))]
+        first = lsn if first_lsn is None else first_lsn
+        base = first - first % BLOCK_ALIGNMENT
+        starts = (start - base for start in self._ring.block_starts_after(lsn))
         record = extract_record(whole, lsn - base, starts, lsn, self._generation)
         if record is None:
             raise Corrupt(

@@ -121,10 +121,46 @@ def stamp_log_append_time(buffer: bytearray | memoryview, timestamp_ms: int) -> 
     stamp_crc(buffer)
 
 
+def stamp_create_time(buffer: bytearray | memoryview, max_timestamp_ms: int) -> None:
+    """Let every record of one whole batch keep its own timestamp, the largest being `max_timestamp_ms`, in place."""
+    attributes = _INT16.unpack_from(buffer, _CHECKED_FROM)[0] & ~LOG_APPEND_TIME
+    _INT16.pack_into(buffer, _CHECKED_FROM, attributes)
+    _INT64.pack_into(buffer, _MAX_TIMESTAMP_AT, max_timestamp_ms)
+    stamp_crc(buffer)
+
+
 def stamp_crc(buffer: bytearray | memoryview) -> None:
     """Write the checksum of one whole batch in place."""
     view = memoryview(buffer)
     _UINT32.pack_into(view, _CRC_AT, crc32c(view[_CHECKED_FROM:]))
+
+
+def empty_batch(base_offset: int, count: int, leader_epoch: int, timestamp_ms: int) -> bytes:
+    """A batch that covers `count` offsets (1 .. 2^31) and holds no record, as Kafka's compaction leaves behind.
+
+    Clients pass over it. Source: DefaultRecordBatch.writeEmptyHeader (Kafka).
+    """
+    batch = bytearray(
+        HEADER.pack(
+            *BatchHeader(
+                base_offset=base_offset,
+                batch_length=BATCH_HEADER_BYTES - LOG_OVERHEAD_BYTES,
+                partition_leader_epoch=leader_epoch,
+                magic=MAGIC,
+                crc=0,
+                attributes=0,
+                last_offset_delta=count - 1,
+                base_timestamp=timestamp_ms,
+                max_timestamp=timestamp_ms,
+                producer_id=-1,
+                producer_epoch=-1,
+                base_sequence=-1,
+                records_count=0,
+            )
+        )
+    )
+    stamp_crc(batch)
+    return bytes(batch)
 
 
 def iter_headers(view: Buffer) -> Iterator[tuple[int, BatchHeader]]:
@@ -153,9 +189,11 @@ __all__ = [
     "TRANSACTIONAL",
     "BatchHeader",
     "crc_is_valid",
+    "empty_batch",
     "iter_headers",
     "read_batch_header",
     "stamp",
     "stamp_crc",
+    "stamp_create_time",
     "stamp_log_append_time",
 ]

@@ -23,6 +23,11 @@ _XERIAL_BLOCK_BYTES = 32 * 1024
 _INT32 = Struct(">i")
 _FIRST_BUFFER_BYTES = 4096
 _GROWTH = 8
+RATIO_FREE_BYTES = 1 << 20
+"""Up to here the ratio does not count: a small batch of equal records shrinks a thousandfold and is no attack."""
+
+_ZSTD_LEVEL = 3
+"""zstd's own default and Kafka's; the library would take 11, which costs ten times as much."""
 
 
 class Compression(IntEnum):
@@ -35,22 +40,25 @@ class Compression(IntEnum):
     ZSTD = 4
 
 
-def compress(kind: int, data: Buffer) -> bytes:
-    """`data` in the form that Java clients write. Raises ClientFault for a codec that Kafka lacks."""
+def compress(kind: int, data: Buffer, level: int | None = None) -> bytes:
+    """`data` in the form that Java clients write; `level` None is the codec's default.
+
+    Raises ClientFault for a codec that Kafka lacks.
+    """
     match kind:
         case Compression.NONE:
             return bytes(data)
         case Compression.GZIP:
-            return bytes(cramjam.gzip.compress(data))
+            return bytes(cramjam.gzip.compress(data, level))
         case Compression.SNAPPY:
             return b"".join(_xerial_blocks(memoryview(data)))
         case Compression.LZ4:
             # Kafka's Java reader refuses frames whose blocks depend on each other, which are the library's default.
-            compressor = cramjam.lz4.Compressor(content_checksum=False, block_linked=False)
+            compressor = cramjam.lz4.Compressor(level=level, content_checksum=False, block_linked=False)
             compressor.compress(bytes(data))
             return bytes(compressor.finish())
         case Compression.ZSTD:
-            return bytes(cramjam.zstd.compress(data))
+            return bytes(cramjam.zstd.compress(data, _ZSTD_LEVEL if level is None else level))
         case _:
             raise ClientFault(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, f"compression {kind}")
 
@@ -58,10 +66,10 @@ def compress(kind: int, data: Buffer) -> bytes:
 def decompress(kind: int, data: Buffer, *, limit_bytes: int, limit_ratio: int) -> Buffer:
     """The bytes that `data` unfolds to; `data` itself when it is not compressed.
 
-    At most min(limit_bytes, limit_ratio x len(data)) bytes are ever produced. Raises ClientFault: INVALID_RECORD above
-    that or for broken data, UNSUPPORTED_COMPRESSION_TYPE for a codec that Kafka lacks.
+    At most `limit_bytes` are ever produced, and above RATIO_FREE_BYTES at most limit_ratio x len(data). Raises
+    ClientFault: INVALID_RECORD above that or for broken data, UNSUPPORTED_COMPRESSION_TYPE for a codec that Kafka lacks.
     """
-    ceiling = min(limit_bytes, limit_ratio * len(data))
+    ceiling = min(limit_bytes, max(RATIO_FREE_BYTES, limit_ratio * len(data)))
     match kind:
         case Compression.NONE:
             return data
@@ -89,8 +97,10 @@ def _unfold(decompress_into: Callable[[Buffer, bytearray], int], data: Buffer, c
             return memoryview(buffer)[: decompress_into(data, buffer)]
         except cramjam.DecompressionError as error:
             # "Full" and "broken" are told apart by the error's text only; broken data just fails again, and soon.
-            if size >= ceiling:
-                _refuse(f"cannot be decompressed into {ceiling} bytes: {error}")
+            reason = str(error)
+        del buffer  # a refusal's traceback would keep it
+        if size >= ceiling:
+            _refuse(f"cannot be decompressed into {ceiling} bytes: {reason}")
         size = min(ceiling, size * _GROWTH)
 
 

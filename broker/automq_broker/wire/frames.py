@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from automq_broker.wire import codec, fetch, produce
-from automq_broker.wire.index import APIS, request_class, response_class
+from automq_broker.wire.index import ALL_APIS, request_class, response_class
 from automq_broker.wire.primitives import Buffer, Cursor, Sink, WireError
 from automq_broker.wire.schema import Message
 
@@ -67,7 +67,7 @@ def decode_request_header(frame: memoryview) -> tuple[RequestHeader, int]:
                 raise WireError(f"client id of {length} bytes exceeds the frame")
             client_id = str(frame[position:end], "utf-8", "replace")
             position = end
-        entry = APIS.get(key)
+        entry = ALL_APIS.get(key)
         if entry is not None and entry.flexible_from <= version <= entry.max_version:
             position = _skip_tags(frame, position)
     except (struct.error, IndexError) as error:
@@ -127,7 +127,7 @@ def encode_request(key: int, version: int, correlation_id: int, client_id: str |
     name = None if client_id is None else client_id.encode()
     sink.head += b"\0\0\0\0" + _HEADER.pack(key, version, correlation_id, -1 if name is None else len(name))
     sink.head += name or b""
-    if version >= APIS[key].flexible_from:
+    if version >= ALL_APIS[key].flexible_from:
         sink.head.append(0)
     codec.encode_into(sink, message, version)
     return b"".join(finish_frame(sink))
@@ -144,7 +144,7 @@ def decode_response(key: int, version: int, frame: memoryview) -> tuple[int, Any
 
 
 def _has_response_tags(key: int, version: int) -> bool:
-    return key != _API_VERSIONS and version >= APIS[key].flexible_from
+    return key != _API_VERSIONS and version >= ALL_APIS[key].flexible_from
 
 
 def _skip_tags(frame: memoryview, position: int) -> int:
@@ -156,7 +156,7 @@ def _skip_tags(frame: memoryview, position: int) -> int:
 
 
 def _check_version(key: int, version: int) -> None:
-    entry = APIS.get(key)
+    entry = ALL_APIS.get(key)
     if entry is None or not entry.min_version <= version <= entry.max_version:
         raise UnsupportedVersion(f"API key {key} version {version}")
 

@@ -128,6 +128,18 @@ APIS: dict[int, ApiEntry] = {
     92: ApiEntry(92, "DeleteShareGroupOffsets", 0, 0, 0, True, "k92_delete_share_group_offsets"),
 }
 
+PRIVATE_APIS: dict[int, ApiEntry] = {
+    20000: ApiEntry(20000, "NodeHello", 0, 0, 0, False, "k20000_node_hello"),
+    20001: ApiEntry(20001, "NodeProof", 0, 0, 0, False, "k20001_node_proof"),
+    20002: ApiEntry(20002, "SubmitCommands", 0, 0, 0, False, "k20002_submit_commands"),
+    20003: ApiEntry(20003, "NodeHeartbeat", 0, 0, 0, False, "k20003_node_heartbeat"),
+    20004: ApiEntry(20004, "TailMetadata", 0, 0, 0, False, "k20004_tail_metadata"),
+    20005: ApiEntry(20005, "DescribeNodes", 0, 0, 0, False, "k20005_describe_nodes"),
+}
+"""What the brokers of one cluster say to each other, on a listener of their own only."""
+
+ALL_APIS: dict[int, ApiEntry] = {**APIS, **PRIVATE_APIS}
+
 RECORDS: tuple[RecordEntry, ...] = (
     RecordEntry(OFFSETS, 0, "LegacyOffsetCommit", 0, "records_legacy_offset_commit"),
     RecordEntry(OFFSETS, 1, "OffsetCommit", 4, "records_offset_commit"),
@@ -167,14 +179,14 @@ RECORDS: tuple[RecordEntry, ...] = (
 
 @cache
 def request_class(key: int) -> type[Message]:
-    """The request class of an API, for all its versions. Raises KeyError for a key that Kafka 4.3 lacks."""
-    return _load(APIS[key].module, f"{APIS[key].name}Request")
+    """The request class of an API, for all its versions. Raises KeyError for a key that nobody defines."""
+    return _load(ALL_APIS[key].module, f"{ALL_APIS[key].name}Request")
 
 
 @cache
 def response_class(key: int) -> type[Message]:
-    """The response class of an API, for all its versions. Raises KeyError for a key that Kafka 4.3 lacks."""
-    return _load(APIS[key].module, f"{APIS[key].name}Response")
+    """The response class of an API, for all its versions. Raises KeyError for a key that nobody defines."""
+    return _load(ALL_APIS[key].module, f"{ALL_APIS[key].name}Response")
 
 
 @cache
@@ -192,8 +204,10 @@ def _load(module: str, name: str) -> type[Message]:
 
 
 __all__ = [
+    "ALL_APIS",
     "APIS",
     "OFFSETS",
+    "PRIVATE_APIS",
     "RECORDS",
     "TRANSACTIONS",
     "ApiEntry",

@@ -8,6 +8,7 @@ import struct
 
 from automq_broker.wire import codec
 from automq_broker.wire.apis.k00_produce import (
+    LeaderIdAndEpoch,
     PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
@@ -151,6 +152,21 @@ def _plain_partitions(view: memoryview, position: int, count: int) -> tuple[list
     return partitions, position
 
 
+_NO_LEADER = LeaderIdAndEpoch()
+
+
+def response_row(index: int) -> PartitionProduceResponse:
+    """A partition's row with its defaults. Replace its `current_leader`, never change it: all rows share one."""
+    row = _new(PartitionProduceResponse)
+    row.index = index
+    row.error_code = row.base_offset = 0
+    row.log_append_time_ms = row.log_start_offset = -1
+    row.record_errors = []
+    row.error_message = None
+    row.current_leader = _NO_LEADER
+    return row
+
+
 # --- the response -------------------------------------------------------------------------------------------------
 
 _ROW_V5 = struct.Struct(">ihqqq")
@@ -227,4 +243,4 @@ def _write_plain_row(sink: Sink, row: PartitionProduceResponse, version: int) ->
         codec.struct_codec(PartitionProduceResponse, version).write(sink, row)
 
 
-__all__ = ["decode_request", "encode_response"]
+__all__ = ["decode_request", "encode_response", "response_row"]
