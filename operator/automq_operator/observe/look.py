@@ -1,0 +1,183 @@
+"""One look at a cluster: everything that the API server has about it, as plain objects, read in a moment."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from automq_operator import kube, names
+from automq_operator.kube import ForbiddenError, Kind, KubeApi, NotFoundError, Object
+from automq_operator.world import Proof
+
+SHARED_MAX_AGE_S = 2.0
+RIGHTS_MAX_AGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was seen. None where the operator's account may not look."""
+
+    resource: Object
+    rivals: list[Object] = field(default_factory=list)
+    """Other resources on the same bucket that are older."""
+    stateful_sets: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
+    departed: list[Object] = field(default_factory=list)
+    """Pods that are gone, as they were seen last."""
+    claims: list[Object] = field(default_factory=list)
+    objects: list[Object] = field(default_factory=list)
+    """All other objects of the cluster that the operator makes."""
+    secret: Object | None = None
+    authority: Object | None = None
+    """Secret of the authority of the cluster's own, and below that of the certificate it signed."""
+    certificate: Object | None = None
+    volumes: list[Object] | None = None
+    attachments: list[Object] | None = None
+    nodes: list[Object] | None = None
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+    """What a provider proves about machines, by node name."""
+
+
+class Views(Protocol):
+    """Where objects are looked up. Raises kube.KubeError where what is known may not be the present."""
+
+    async def all(self, kind: Kind) -> list[Object]:
+        """Everything of a kind, in the namespaces that are watched."""
+
+    async def of(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        """What belongs to one cluster."""
+
+    async def departed(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        """What belonged to it and is gone since some minutes, as it was seen last."""
+
+
+class Polled:
+    """Views that ask each time; what all clusters share every two seconds at most. For a single look."""
+
+    def __init__(self, api: KubeApi, clock: Callable[[], float], namespaces: tuple[str, ...]) -> None:
+        self._api = api
+        self._clock = clock
+        self._namespaces = namespaces
+        self._lists: dict[Kind, tuple[float, list[Object]]] = {}
+
+    async def all(self, kind: Kind) -> list[Object]:
+        """See Views."""
+        seen = self._lists.get(kind)
+        if seen is not None and self._clock() - seen[0] < SHARED_MAX_AGE_S:
+            return seen[1]
+        scopes = (self._namespaces or ("",)) if kind.is_namespaced else ("",)
+        lists = [await self._api.list_all(kind, each) for each in scopes]
+        found = [each for part in lists for each in part]
+        self._lists[kind] = (self._clock(), found)
+        return found
+
+    async def of(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        """See Views."""
+        return await self._api.list_all(kind, namespace, names.selector_text(names.labels(name)))
+
+    async def departed(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        """See Views: who looks once sees nobody go."""
+        return []
+
+
+class Shared:
+    """Where all clusters look, and what the account may: asked once a minute for all of them."""
+
+    def __init__(self, api: KubeApi, clock: Callable[[], float], views: Views) -> None:
+        self._api = api
+        self._clock = clock
+        self.views = views
+        self._rights: dict[Kind, tuple[float, bool]] = {}
+        self._kinds: dict[Kind, tuple[float, bool]] = {}
+
+    async def all(self, kind: Kind) -> list[Object] | None:
+        """All objects of a kind; None if the account may not see them."""
+        if not kind.is_namespaced and not await self._is_allowed(kind):
+            return None
+        return await self.views.all(kind)
+
+    async def _is_allowed(self, kind: Kind) -> bool:
+        async def ask() -> bool:
+            return all([await self._api.may(verb, kind) for verb in ("list", "watch")])
+
+        return await self._known(self._rights, kind, ask)
+
+    async def has_kind(self, kind: Kind) -> bool:
+        """Whether the API server has such a kind."""
+        return await self._known(self._kinds, kind, lambda: self._api.knows(kind))
+
+    async def _known(
+        self, answers: dict[Kind, tuple[float, bool]], kind: Kind, ask: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        seen = answers.get(kind)
+        if seen is None or self._clock() - seen[0] > RIGHTS_MAX_AGE_S:
+            seen = answers[kind] = (self._clock(), await ask())
+        return seen[1]
+
+
+async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look | None:
+    """Everything about one cluster; None if there is no such resource. Raises kube.KubeError."""
+    try:
+        resource = await api.get(kube.CLUSTER, namespace, name)
+    except NotFoundError:
+        return None
+    if await _is_ending_with_its_namespace(api, resource):
+        return Look(resource=resource)
+    kinds = [each for each in kube.SHAPED if each is not kube.STATEFUL_SET]
+    kinds += [each for each in (kube.POD_MONITOR, kube.CERTIFICATE) if await shared.has_kind(each)]
+    is_signing = "generated" in ((resource["spec"].get("security") or {}).get("tls") or {})
+    of = partial(shared.views.of, namespace=namespace, name=name)
+    objects = await asyncio.gather(*map(of, kinds))
+    return Look(
+        resource=resource,
+        rivals=_rivals(resource, await shared.all(kube.CLUSTER) or []),
+        stateful_sets=await of(kube.STATEFUL_SET),
+        pods=await of(kube.POD),
+        departed=await shared.views.departed(kube.POD, namespace, name),
+        claims=await of(kube.CLAIM),
+        objects=[each for found in objects for each in found],
+        secret=await _get(api, namespace, names.internal_secret(name)),
+        authority=await _get(api, namespace, names.authority_secret(name)) if is_signing else None,
+        certificate=await _get(api, namespace, names.certificate_secret(name)) if is_signing else None,
+        volumes=await shared.all(kube.VOLUME),
+        attachments=await shared.all(kube.ATTACHMENT),
+        nodes=await shared.all(kube.NODE),
+    )
+
+
+async def _is_ending_with_its_namespace(api: KubeApi, resource: Object) -> bool:
+    """Then Kubernetes deletes everything in it, our permission to see it too: only our finalizer is left to be taken away."""
+    if "deletionTimestamp" not in resource["metadata"]:
+        return False
+    try:
+        namespace = await api.get(kube.NAMESPACE, "", resource["metadata"]["namespace"])
+    except (ForbiddenError, NotFoundError):
+        return False
+    return "deletionTimestamp" in namespace["metadata"]
+
+
+async def _get(api: KubeApi, namespace: str, name: str) -> Object | None:
+    try:
+        return await api.get(kube.SECRET, namespace, name)
+    except NotFoundError:
+        return None
+
+
+def _rivals(resource: Object, everybody: list[Object]) -> list[Object]:
+    places, age = _places(resource), _age(resource)
+    return [each for each in everybody if _places(each) & places and _age(each) < age]
+
+
+def _places(resource: Object) -> set[tuple[str, str, str]]:
+    """Where its data lie, and its logs if they lie in another bucket."""
+    spec = resource["spec"]
+    found = [spec.get("storage", {}).get("s3", {}), (spec.get("wal") or {}).get("s3")]
+    return {(each.get("endpoint", ""), each.get("bucket", ""), each.get("prefix", "")) for each in found if each}
+
+
+def _age(resource: Object) -> tuple[str, str]:
+    return resource["metadata"].get("creationTimestamp", ""), resource["metadata"]["uid"]
+
+
+__all__ = ["Look", "Polled", "Shared", "Views", "look"]
