@@ -15,12 +15,12 @@ from bench.outcome import Demand, Row
 _MIB = 1 << 20
 _SETTLE_S = 5.0
 _PARTITIONS = 10_000
-# The budgets that a laptop's defaults give: tail cache, block cache, in-flight requests, two upload parts.
+# The budgets that a laptop's defaults give: tail cache, block cache, in-flight requests, objects on their way to the bucket.
 _BUDGETS = {
     "s3.wal.cache.size": 128 * _MIB,
     "s3.block.cache.size": 64 * _MIB,
     "queued.max.request.bytes": 64 * _MIB,
-    "s3.object.part.size": 64 * _MIB,
+    "automq.upload.memory.size": 128 * _MIB,
 }
 
 

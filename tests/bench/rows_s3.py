@@ -1,19 +1,22 @@
-"""Reading back from S3, against plain ranged GETs of the same server; and the number of requests that it costs."""
+"""Reading back from S3, against plain ranged GETs of the same server."""
 
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twins.broker_process import BrokerProcess
+from twins.child_process import cpu_seconds_of
 from twins.seaweed import SeaweedServer, make_client, seaweed
 
 from bench import programs
 from bench.lanes import Bench, Lane, create_topic
-from bench.outcome import Demand, NotMeasured, Row, middle, spread
+from bench.link import LOOPBACK, Link, slow_link
+from bench.outcome import Demand, NotMeasured, Row, middle, not_measured, spread
 
 _MIB = 1 << 20
 _RANGE_BYTES = 8 * _MIB
@@ -45,12 +48,13 @@ class Stored:
 
 
 @contextmanager
-def _stored(bench: Bench) -> Iterator[Stored]:
+def _stored(bench: Bench, link: Link = LOOPBACK) -> Iterator[Stored]:
     if bench.subject != "automq":
         raise NotMeasured("reading back from S3 is ours to show")
     messages = bench.messages(500_000)
-    with seaweed(bench.new_directory()) as store, store.environment():
-        server = bench.start_subject(bucket=store.uri(prefix=_PREFIX))
+    with seaweed(bench.new_directory(), host=link.host, run_by=link.run_by) as store, store.environment():
+        settings = {"automq.shutdown.timeout.ms": "120000"}  # a stop here is a full upload, not what is measured
+        server = bench.start_subject(bucket=store.uri(prefix=_PREFIX), settings=settings)
         assert isinstance(server, BrokerProcess)
         try:
             create_topic(server.bootstrap, "cold", partitions=4)
@@ -106,26 +110,77 @@ def _consume(stored: Stored) -> dict[str, Any]:
     )  # fmt: skip
 
 
+@dataclass(slots=True)
+class _Spent:
+    """CPU seconds per GB of whoever takes part in reading `gigabytes` back, over all rounds."""
+
+    gigabytes: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def watch(self, gigabytes: float, parties: Mapping[str, Callable[[], float]]) -> Iterator[None]:
+        before = {name: spent() for name, spent in parties.items()}
+        yield
+        self.gigabytes += gigabytes
+        for name, spent in parties.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent() - before[name]
+
+    @property
+    def per_gigabyte(self) -> float:
+        return sum(self.seconds.values()) / self.gigabytes
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {seconds / self.gigabytes:.2f}" for name, seconds in self.seconds.items())
+
+
+def _cpu_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def cold_read(bench: Bench) -> list[Row]:
-    """One consumer reads everything back after a restart; plain ranged GETs of the same bytes alternate with it."""
+    """One consumer reads everything back after a restart; plain ranged GETs of the same bytes alternate with it.
+
+    Over the loopback store, broker and client share the CPUs, so the row also says what CPU a GB costs each of them: where
+    they are the limit, no pipeline can read faster than the ratio of these sums. Behind a link of 1 Gbit/s, as a store is
+    that lives elsewhere, the link is the limit, and the row shows whether the broker keeps it full.
+    """
+    rows = [_cold_read(bench, LOOPBACK, "cold read from S3 / plain ranged GETs")]
+    try:
+        with slow_link("1gbit") as link:
+            rows.append(_cold_read(bench, link, "the same with the store behind 1 Gbit/s"))
+    except NotMeasured as why:
+        rows.append(not_measured("cold read from S3 behind 1 Gbit/s", str(why)))
+    return rows
+
+
+def _cold_read(bench: Bench, link: Link, figure: str) -> Row:
     ours, plain = [], []
-    with _stored(bench) as stored:
+    ours_spent, plain_spent = _Spent(), _Spent()
+    with _stored(bench, link) as stored:
         _plain_gets(stored, _PARALLEL_GETS)  # the S3 server's own caches are warm for both
+        gigabytes = sum(size for _, size in stored.objects()) / 1e9
+        parties: dict[str, Callable[[], float]] = {"store": lambda: cpu_seconds_of(stored.store.pid)}
         for _ in range(bench.rounds):
-            plain.append(_plain_gets(stored, _PARALLEL_GETS))
-            shown = _consume(stored)
+            with plain_spent.watch(gigabytes, {**parties, "client": time.process_time}):
+                plain.append(_plain_gets(stored, _PARALLEL_GETS))
+            assert stored.broker.process is not None
+            broker = stored.broker.process.cpu_seconds
+            with ours_spent.watch(gigabytes, {**parties, "broker": broker, "client": _cpu_of_children}):
+                shown = _consume(stored)
             if shown["records"] < stored.messages:
                 raise NotMeasured(f"only {shown['records']} of {stored.messages} records came back")
             ours.append(shown["megabytes_per_second"])
             stored.restart()
-    value = 100 * middle(ours) / middle(plain)
-    notes = [f"consumer {spread(ours)} MB/s; {_PARALLEL_GETS} parallel ranged GETs of 8 MiB {spread(plain)} MB/s"]
-    return [
-        Row(
-            figure="cold read from S3 / plain ranged GETs", unit="MB/s", ours=middle(ours), value=value, value_unit=" %",
-            demand=Demand(must=80, aim=95), notes=notes, samples={"ours": ours, "plain": plain},
-        )
-    ]  # fmt: skip
+    notes = [
+        f"consumer {spread(ours)} MB/s; {_PARALLEL_GETS} parallel ranged GETs of 8 MiB {spread(plain)} MB/s; CPU seconds "
+        f"per GB: {ours_spent}; plain: {plain_spent}; per CPU second "
+        f"{100 * plain_spent.per_gigabyte / ours_spent.per_gigabyte:.0f} %"
+    ]
+    return Row(
+        figure=figure, unit="MB/s", ours=middle(ours), value=100 * middle(ours) / middle(plain), value_unit=" %",
+        demand=Demand(must=80, aim=95), notes=notes, samples={"ours": ours, "plain": plain},
+    )  # fmt: skip
 
 
 def produce_during_catch_up(bench: Bench) -> list[Row]:
@@ -170,8 +225,3 @@ def _steady_p99(bench: Bench, lane: Lane, read: Any) -> float:
             for reader in readers:
                 reader.join()
     return float(shown["latency_us"]["p99"])
-
-
-def requests_per_gigabyte(bench: Bench) -> list[Row]:
-    """S3 requests per GB at 1000 partitions and 50 MB/s: four virtual hours, counted by the simulator's bucket."""
-    raise NotMeasured("the simulator's counting bucket shows it: `automq sim`, not this run")

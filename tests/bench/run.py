@@ -1,6 +1,7 @@
 """`make bench`: play the rows, print the table with ratios from this very run, keep the figures as JSON.
 
-make bench                                   # everything, about 20 minutes
+make bench                                   # one broker beside Kafka, about 20 minutes
+make bench-cluster                           # several brokers: moves, ends, takeover; without a peer
 make bench ARGS="--rows produce_1kb,ack_latency --rounds 5"
 make bench ARGS="--subject kafka --scale 0.2" # check the benchmark itself: Kafka against Kafka
 """
@@ -17,7 +18,18 @@ from pathlib import Path
 
 from twins.kafka_peer import missing_tools
 
-from bench import machine, programs, rows_memory, rows_s3, rows_start, rows_throughput
+from bench import (
+    machine,
+    programs,
+    rows_cluster,
+    rows_growth,
+    rows_memory,
+    rows_requests,
+    rows_s3,
+    rows_start,
+    rows_throughput,
+    rows_wal,
+)
 from bench.lanes import Bench
 from bench.outcome import Measure, NotMeasured, Row, not_measured, render
 
@@ -34,8 +46,22 @@ ROWS: dict[str, Measure] = {
     "memory": rows_memory.memory,
     "start": rows_start.starts,
     "restart": rows_start.restart_after_kill,
-    "s3_requests": rows_s3.requests_per_gigabyte,
+    "s3_requests": rows_requests.requests_per_gigabyte,
+    "wal_kinds": rows_wal.wal_kinds,
 }
+
+CLUSTER_ROWS: dict[str, Measure] = {
+    "move": rows_cluster.move,
+    "drain": rows_cluster.drain,
+    "orderly_stop": rows_cluster.orderly_stop,
+    "sudden_end": rows_cluster.sudden_end,
+    "restart_in_place": rows_cluster.restart_in_place,
+    "controller_end": rows_cluster.controller_end,
+    "broker_added": rows_growth.broker_added,
+    "metadata": rows_growth.metadata,
+    "scaling": rows_cluster.scaling,
+}
+"""Rows of several brokers: no peer has anything like them, so none is started."""
 
 
 def play(bench: Bench, names: list[str]) -> list[Row]:
@@ -44,7 +70,7 @@ def play(bench: Bench, names: list[str]) -> list[Row]:
     for name in names:
         steal, start = machine.Steal(), time.monotonic()
         try:
-            found = ROWS[name](bench)
+            found = (ROWS | CLUSTER_ROWS)[name](bench)
         except NotMeasured as reason:
             found = [not_measured(name, str(reason))]
         except Exception as problem:  # noqa: BLE001 (the other rows are still wanted; this one shows why it has no figure)
@@ -62,16 +88,18 @@ def play(bench: Bench, names: list[str]) -> list[Row]:
 def main() -> int:
     """Command line; exit code 1 if a row missed what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"comma-separated; all: {', '.join(ROWS)}")
+    parser.add_argument("--cluster", action="store_true", help="the rows of several brokers")
+    parser.add_argument("--rows", help=f"comma-separated; of {', '.join(ROWS)}, or of {', '.join(CLUSTER_ROWS)}")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds per row and lane (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="size of each run; 0.1 for a first look")
     parser.add_argument("--subject", choices=("automq", "kafka"), default="automq", help="who stands in the first lane")
     parser.add_argument("--directory", type=Path, help="where the data goes; the disk that is measured")
     arguments = parser.parse_args()
-    names = [name.strip() for name in arguments.rows.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in ROWS]:
+    rows_wanted = arguments.rows or ",".join(CLUSTER_ROWS if arguments.cluster else ROWS)
+    names = [name.strip() for name in rows_wanted.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in ROWS | CLUSTER_ROWS]:
         parser.error(f"no such rows: {', '.join(unknown)}")
-    if (install := missing_tools()) is not None:
+    if set(names) & ROWS.keys() and (install := missing_tools()) is not None:
         parser.error(f"the peer is Apache Kafka from its jars; bring Java and Maven with: {install}")
     programs.build()
     # Not /tmp: that may be memory, and the disk is half of what is measured.

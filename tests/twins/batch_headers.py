@@ -7,7 +7,7 @@ def plain(records: int = 1, **fields: int) -> BatchHeader:
     """A good batch of `records` records without a producer, some `fields` of it changed."""
     chosen = {
         "base_offset": 0,
-        "batch_length": 88,
+        "batch_length": max(88, 49 + 7 * records),
         "partition_leader_epoch": -1,
         "magic": 2,
         "crc": 0,

@@ -68,6 +68,14 @@ class BrokerProcess:
         """Whether /readyz says 200 and ApiVersions is answered."""
         return self._get("/readyz")[0] == 200 and speaks_kafka(self.port)
 
+    def readiness(self) -> str:
+        """What /readyz says; empty if nobody answers."""
+        return self._get("/readyz")[1].decode()
+
+    def alive(self) -> int:
+        """The HTTP status of /healthz, 0 if nobody answers."""
+        return self._get("/healthz")[0]
+
     def kill(self) -> None:
         """SIGKILL, as a crash would end it."""
         assert self.process is not None
@@ -91,7 +99,11 @@ class BrokerProcess:
 
     def status(self) -> Any:
         """The JSON of /status."""
-        return json.loads(self._get("/status")[1])
+        return self.ask("/status")
+
+    def ask(self, path: str) -> Any:
+        """The JSON of any page."""
+        return json.loads(self._get(path)[1])
 
     def metrics(self) -> str:
         """The text of /metrics."""

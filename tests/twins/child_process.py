@@ -53,6 +53,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str, *, ev
         time.sleep(every_s)
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """User plus system time of all threads of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_SECOND
+
+
 class ChildProcess:
     """One run of a program. Standard output and error are appended to `log_path`; standard input is empty."""
 
@@ -128,8 +134,7 @@ class ChildProcess:
 
     def cpu_seconds(self) -> float:
         """User plus system time of all threads so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_SECOND
+        return cpu_seconds_of(self.pid)
 
     def rss_bytes(self) -> int:
         """Resident memory now."""

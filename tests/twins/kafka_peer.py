@@ -75,6 +75,7 @@ class KafkaPeer:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            "log.initial.task.delay.ms": "3600000",  # records of the past stay: no retention in a test's lifetime
             **(settings or {}),
         }
 

@@ -46,6 +46,8 @@ class Faults:
     slow: float = 0.0
     latency_s: tuple[float, float] = (0.0, 0.0)
     slow_s: tuple[float, float] = (1.0, 10.0)
+    late_s: float = 0.0
+    """So much later than it is done a `put` is answered."""
     timeout_s: float = 10.0
     outage: bool = False
     """Every request fails as unavailable until it is switched off."""
@@ -134,6 +136,8 @@ class MemoryBucket:
         before = b"".join(segments)
         self._count_put(len(before))
         etag = await self._write(key, before, if_absent, lambda: not (if_absent and key in self.store.objects))
+        if self.faults.late_s:
+            await asyncio.sleep(self.faults.late_s)
         assert b"".join(segments) == before, f"a buffer of {key} was changed while it was being stored"
         return etag
 
@@ -260,4 +264,4 @@ class MemoryBucket:
         return probability > 0 and self._random.random() < probability
 
 
-__all__ = ["Faults", "MemoryBucket", "MemoryStore"]
+__all__ = ["LIST_PAGE", "Faults", "MemoryBucket", "MemoryStore"]

@@ -17,9 +17,9 @@ from automq_broker.ports import WalWriteFailed
 SECTOR_BYTES = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class WalFaults:
-    """Chances per operation (0..1); a calm disk by default. Latencies in seconds of the loop's time."""
+    """Chances per operation (0..1); a calm disk by default. Latencies in seconds of the loop's time. May change meanwhile."""
 
     write_fails: float = 0.0
     """EIO: the write is torn, and every later one fails too."""
@@ -59,8 +59,10 @@ class MemoryWal:
     ) -> None:
         self.platter = bytearray(capacity_bytes) if platter is None else platter
         self.capacity_bytes = len(self.platter)
+        self.wanted_bytes = self.capacity_bytes
         self.alignment_bytes = 4096
         self.handle = handle
+        self.is_patient = False
         self.faults = faults or WalFaults()
         self.zeroed_bytes = self.capacity_bytes
         self.warning: str | None = None
@@ -68,6 +70,7 @@ class MemoryWal:
         self.is_closed = False
         self.lost_writes: list[tuple[int, int]] = []
         self.writes_total = 0
+        self.reads_total = 0
         self._random = random.Random(seed)
         self._is_manual = is_manual
         self._in_flight: deque[_InFlight] = deque()
@@ -86,6 +89,7 @@ class MemoryWal:
             self._pump()
 
     async def read(self, position: int, length: int) -> memoryview:
+        self.reads_total += 1
         return self.read_blocking(position, length)
 
     def read_blocking(self, position: int, length: int) -> memoryview:
@@ -94,6 +98,12 @@ class MemoryWal:
         if position + length > self.capacity_bytes:
             raise Corrupt(f"WAL memory: it ends before {position + length}")
         return memoryview(bytes(memoryview(self.platter)[position : position + length]))
+
+    def resize(self, capacity_bytes: int) -> None:
+        """As FileWal: the new end is zeros."""
+        del self.platter[capacity_bytes:]
+        self.platter += bytes(capacity_bytes - len(self.platter))
+        self.capacity_bytes = capacity_bytes
 
     async def sync(self) -> None:
         return None

@@ -12,7 +12,7 @@ from automq_broker.meta import commands
 from automq_broker.meta.commands import Command
 from automq_broker.meta.invariants import check_draft, findings
 from automq_broker.meta.records import Record
-from automq_broker.meta.rows import ObjectRow, RangeRow, TopicRow
+from automq_broker.meta.rows import NO_VOLUME, ObjectRow, RangeRow, TopicRow, Volume
 from automq_broker.meta.state import State
 
 R = TypeVar("R")
@@ -51,11 +51,14 @@ class MetaWorld:
     def register(self, node_id: int, **changes: Any) -> BrokerEpoch:
         """A new incarnation of a node on its own volume, unless told otherwise."""
         node = self.state.nodes.get(NodeId(node_id))
+        volume = node.volume if node else Volume(uuid=UUID(int=0xD0000 + node_id), handle=f"disk-{node_id}")
+        if volume == NO_VOLUME:
+            volume = Volume(uuid=UUID(int=0xE0000 + self.unique()), handle="replacement")
         fields: dict[str, Any] = {
             "node_id": NodeId(node_id),
             "incarnation": UUID(int=0xA0000 + self.unique()),
-            "volume_uuid": node.volume.uuid if node else UUID(int=0xD0000 + node_id),
-            "volume_handle": node.volume.handle if node else f"disk-{node_id}",
+            "volume_uuid": volume.uuid,
+            "volume_handle": volume.handle,
             "wal_epoch_found": node.confirmed_epoch if node else BrokerEpoch(0),
         }
         epoch = self.do(commands.RegisterNode(**(fields | changes))).broker_epoch

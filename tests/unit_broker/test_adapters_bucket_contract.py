@@ -10,8 +10,9 @@ from automq_broker.adapters.bucket_uri import parse_bucket_uri
 from automq_broker.adapters.directory_bucket import DirectoryBucket
 from automq_broker.kernel.errors import Corrupt
 from automq_broker.ports import NotFound, PreconditionFailed
+from twins.faulty_s3 import faulty_s3
 from twins.memory_bucket import MemoryBucket
-from twins.seaweed import ACCESS_KEY, SECRET_KEY, make_client, seaweed
+from twins.seaweed import seaweed
 
 KINDS = ["memory", "directory", "seaweed", "moto"]
 PREFIXES = count()
@@ -26,15 +27,8 @@ def weed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moto():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    make_client(endpoint).create_bucket(Bucket="second-opinion")
-    yield endpoint
-    server.stop()
+    with faulty_s3() as server:
+        yield server
 
 
 @pytest.fixture(params=KINDS)
@@ -53,10 +47,10 @@ def make_bucket(request, tmp_path, monkeypatch):
         case "seaweed":
             return open_s3(request.getfixturevalue("weed").uri(prefix=f"p{next(PREFIXES)}"))
         case _:
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-            endpoint = request.getfixturevalue("moto")
-            return open_s3(f"s3://second-opinion/p{next(PREFIXES)}?endpoint={endpoint}&region=us-east-1&pathStyle=true")
+            server = request.getfixturevalue("moto")
+            for name, value in server.environment.items():
+                monkeypatch.setenv(name, value)
+            return open_s3(server.uri(prefix=f"p{next(PREFIXES)}"))
 
 
 def open_s3(uri):

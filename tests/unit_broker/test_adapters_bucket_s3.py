@@ -154,8 +154,31 @@ def test_both_clients_address_the_bucket_in_the_same_style(uri, host, path_style
     assert clients.control.meta.config.s3["addressing_style"] == ("path" if path_style else "virtual")
     config = clients.bulk.config
     assert str(config["virtual_hosted_style_request"]).lower() == str(not path_style).lower()
-    if "endpoint" in config and not path_style:
-        assert config["endpoint"] == "https://bucket.store.example:9000"
+    assert config["endpoint"] == (host if path_style else host.replace("//", "//bucket."))
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint"),
+    [
+        ("cn-north-1", "https://bucket.s3.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "https://bucket.s3.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_other_partitions_of_aws_have_their_own_names_for_both_clients(region, endpoint):
+    assert (
+        make_clients(parse_bucket_uri(f"s3://bucket?region={region}"), connections=2).bulk.config["endpoint"]
+        == endpoint
+    )
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_what_the_uri_leaves_open_both_clients_take_from_awss_own_settings(monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://127.0.0.1:9000")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    clients = make_clients(parse_bucket_uri("s3://bucket"), connections=2)
+    assert clients.control.meta.endpoint_url == clients.bulk.config["endpoint"] == "http://127.0.0.1:9000"
+    assert clients.control.meta.config.s3["addressing_style"] == "path"
+    assert clients.control.meta.region_name == clients.bulk.config["region"] == "eu-central-1"
 
 
 def test_encryption_reaches_both_clients():

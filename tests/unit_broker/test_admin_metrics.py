@@ -17,10 +17,11 @@ from automq_broker.contract.histogram import SECONDS, Histogram
 from automq_broker.contract.metrics import METRICS, Kind, Metric, Sample, Total
 from automq_broker.front.values import ConnectionRow
 from automq_broker.kernel.errors import Bug
-from automq_broker.ports import NotFound
+from automq_broker.ports import BucketDenied, BucketUnavailable, NotFound
 from prometheus_client.parser import text_string_to_metric_families
 from twins.front_client import HandClock
-from twins.memory_bucket import MemoryBucket
+from twins.memory_bucket import Faults, MemoryBucket
+from twins.virtual_time import run_virtual
 
 
 def _text(samples: list[Sample]) -> dict[str, float]:
@@ -49,13 +50,16 @@ def test_every_kind_of_metric_is_written_so_that_prometheus_reads_it() -> None:
         [
             Sample(contract.REQUESTS, 7, ("Fetch",)),
             Sample(contract.IN_FLIGHT_BYTES, 9),
-            Sample(contract.WAL_WRITES, Total(3, 0.5)),
+            Sample(contract.CONTROLLER_COMMIT_DURATION, Total(3, 0.5)),
             Sample(contract.REQUEST_DURATION, histogram.distribution(), ('a"b\n',)),
         ]
     )
     assert lines["automq_requests_total[('api', 'Fetch')]"] == 7
     assert lines["automq_in_flight_bytes[]"] == 9
-    assert (lines["automq_wal_write_seconds_count[]"], lines["automq_wal_write_seconds_sum[]"]) == (3, 0.5)
+    assert (lines["automq_controller_commit_seconds_count[]"], lines["automq_controller_commit_seconds_sum[]"]) == (
+        3,
+        0.5,
+    )
     assert lines["automq_request_duration_seconds_bucket[('api', 'a\"b\\n'), ('le', '0.0001')]"] == 2
     assert lines["automq_request_duration_seconds_bucket[('api', 'a\"b\\n'), ('le', '+Inf')]"] == 4
     assert lines["automq_request_duration_seconds_count[('api', 'a\"b\\n')]"] == 4
@@ -121,6 +125,32 @@ def test_a_metered_bucket_counts_calls_errors_and_bytes() -> None:
     assert lines["automq_bucket_request_duration_seconds_count[('kind', 'put')]"] == 1
 
 
+@pytest.mark.parametrize(("trouble", "words"), [("outage", "the bucket fails"), ("denied", "the bucket denies access")])
+def test_an_outage_of_the_bucket_is_told_once_and_its_end_too_and_a_short_one_not_at_all(
+    trouble: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_for(bucket: MeteredBucket, faults: Faults, seconds: int) -> None:
+        setattr(faults, trouble, True)
+        for _ in range(seconds):
+            with pytest.raises((BucketUnavailable, BucketDenied)):
+                await bucket.list("")
+            await asyncio.sleep(1)
+        setattr(faults, trouble, False)
+        await bucket.list("")
+
+    async def scenario() -> None:
+        faults = Faults()
+        bucket = MeteredBucket(MemoryBucket(faults=faults))
+        await fail_for(bucket, faults, 3)
+        assert not caplog.records
+        await fail_for(bucket, faults, 20)
+
+    with caplog.at_level("INFO"):
+        run_virtual(scenario())
+    assert [record.message for record in caplog.records] == [words, "the bucket works again"]
+    assert [record.seconds for record in caplog.records] == [5, 20]  # type: ignore[attr-defined]
+
+
 class _Groups:
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -142,6 +172,16 @@ def test_lag_is_the_way_to_the_end_and_never_negative() -> None:
     assert lines["automq_groups[('state', 'stable')]"] == 1
     assert lines["automq_group_members[]"] == 3
     assert lines["automq_group_lag_omitted[]"] == 0
+
+
+def test_how_far_partitions_reach_is_told_by_who_serves_them_in_bounded_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_samples, "LAG_ROWS_MAX", 3)
+    lines = _text(list(broker_samples.end_samples([("t", 0, 0), ("t", 1, 7)])))
+    assert lines["automq_partition_end_offset[('partition', '1'), ('topic', 't')]"] == 7
+    assert lines["automq_partition_end_omitted[]"] == 0
+    lines = _text(list(broker_samples.end_samples([("t", number, 100) for number in range(5)])))
+    assert sum(name.startswith("automq_partition_end_offset") for name in lines) == 3
+    assert lines["automq_partition_end_omitted[]"] == 2
 
 
 def test_rows_of_lag_are_bounded_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def block(position: int) -> bytes:
 
 def test_a_block_comes_back_as_it_was_put() -> None:
     cache = BlockCache(10 * COST)
-    assert cache.put(OBJECT, 0, block(7), "a")
+    assert cache.put(OBJECT, [(0, block(7))], "a")
     assert cache.get(OBJECT, 0, "a") == block(7)
     assert cache.get(OBJECT, 1, "a") is None
     assert cache.get(ObjectId(2), 0, "a") is None
@@ -27,8 +27,8 @@ def test_a_block_comes_back_as_it_was_put() -> None:
 
 def test_a_block_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None:
     cache = BlockCache(2 * COST)
-    cache.put(OBJECT, 0, block(0), "a")
-    assert not cache.put(OBJECT, 1, bytes(3 * COST), "a")
+    cache.put(OBJECT, [(0, block(0))], "a")
+    assert not cache.put(OBJECT, [(1, bytes(3 * COST))], "a")
     assert cache.has(OBJECT, 0)
     cache.check()
 
@@ -36,11 +36,11 @@ def test_a_block_larger_than_the_budget_is_not_kept_and_evicts_nothing() -> None
 def test_a_scan_does_not_push_out_what_two_readers_share() -> None:
     cache = BlockCache(10 * COST)
     for position in range(5):
-        cache.put(OBJECT, position, block(position), "a")
+        cache.put(OBJECT, [(position, block(position))], "a")
     for position in range(5):
         assert cache.get(OBJECT, position, "b") is not None
     for position in range(1000):
-        cache.put(ObjectId(2), position, block(position), "scan")
+        cache.put(ObjectId(2), [(position, block(position))], "scan")
         cache.get(ObjectId(2), position, "scan")
         cache.get(ObjectId(2), position, "scan")
         cache.check()
@@ -50,9 +50,9 @@ def test_a_scan_does_not_push_out_what_two_readers_share() -> None:
 def test_a_backfill_leaves_the_young_blocks_of_other_readers_their_share() -> None:
     cache = BlockCache(10 * COST)
     for position in range(4):
-        cache.put(OBJECT, position, block(position), "slow")
+        cache.put(OBJECT, [(position, block(position))], "slow")
     for position in range(1000):
-        cache.put(ObjectId(2), position, block(position), "fast")
+        cache.put(ObjectId(2), [(position, block(position))], "fast")
         cache.check()
     assert all(cache.has(OBJECT, position) for position in range(4))
 
@@ -60,37 +60,74 @@ def test_a_backfill_leaves_the_young_blocks_of_other_readers_their_share() -> No
 def test_a_reader_alone_uses_the_whole_cache_until_it_is_full() -> None:
     cache = BlockCache(10 * COST)
     for position in range(10):
-        cache.put(OBJECT, position, block(position), "a")
+        cache.put(OBJECT, [(position, block(position))], "a")
     assert all(cache.has(OBJECT, position) for position in range(10))
-    cache.put(OBJECT, 10, block(10), "a")
+    cache.put(OBJECT, [(10, block(10))], "a")
     assert [position for position in range(11) if not cache.has(OBJECT, position)] == [0]
 
 
-def test_the_readers_own_second_look_renews_but_does_not_promote() -> None:
+def test_the_readers_own_second_look_does_not_promote() -> None:
     cache = BlockCache(3 * COST)
-    for position in range(3):
-        cache.put(OBJECT, position, block(position), "a")
-    cache.get(OBJECT, 0, "a")
+    cache.put(OBJECT, [(0, block(0))], "a")
+    assert cache.get(OBJECT, 0, "a") == cache.get(OBJECT, 0, "a")
     assert cache.statistics().old_bytes == 0
-    cache.put(OBJECT, 3, block(3), "a")
-    assert cache.has(OBJECT, 0)
-    assert not cache.has(OBJECT, 1)
+
+
+def test_what_a_reader_has_read_goes_before_what_was_fetched_early_for_it() -> None:
+    cache = BlockCache(4 * COST)
+    for position in range(4):
+        cache.put(OBJECT, [(position, block(position))], "a")
+    cache.get(OBJECT, 2, "a")
+    cache.taken(OBJECT, 1, "a")  # it waited while the block was on its way
+    for position in range(4, 6):
+        cache.put(OBJECT, [(position, block(position))], "a")
+    assert [position for position in range(6) if cache.has(OBJECT, position)] == [0, 3, 4, 5]
+    cache.put(ObjectId(2), [(0, block(0))], "b")
+    assert not cache.has(OBJECT, 0), "nothing is read: the oldest goes, of a reader that holds more than its share"
+
+
+def test_blocks_of_one_read_share_their_memory_and_go_together_when_the_last_is_read() -> None:
+    cache = BlockCache(5 * COST)
+    cache.put(OBJECT, [(0, block(0)), (1, block(1))], "a")
+    cache.put(OBJECT, [(2, block(2)), (3, block(3))], "a")
+    for position in (0, 2, 3):
+        cache.get(OBJECT, position, "a")
+    cache.put(OBJECT, [(4, block(4)), (5, block(5))], "a")
+    assert [position for position in range(6) if cache.has(OBJECT, position)] == [0, 1, 4, 5]
+    cache.put(OBJECT, [(1, block(1))], "a")
+    assert not cache.has(OBJECT, 0), "a run whose block is replaced goes as a whole"
+    cache.check()
+
+
+def test_bytes_on_their_way_have_their_room_before_they_come() -> None:
+    cache = BlockCache(4 * COST)
+    for position in range(4):
+        cache.put(OBJECT, [(position, block(position))], "a")
+    granted = cache.reserve(2 * COST, "a")
+    assert (granted, cache.used_bytes) == (2 * COST, 4 * COST)
+    assert [position for position in range(4) if cache.has(OBJECT, position)] == [2, 3]
+    assert cache.reserve(9 * COST, "b") == 2 * COST, "never above the budget"
+    assert not cache.put(OBJECT, [(9, block(9))], "a")
+    cache.release(2 * COST)
+    cache.release(granted)
+    assert cache.put(OBJECT, [(9, block(9))], "a")
+    cache.check()
 
 
 def test_old_blocks_fall_back_when_they_hold_more_than_their_share() -> None:
     cache = BlockCache(8 * COST)
     for position in range(8):
-        cache.put(OBJECT, position, block(position))
+        cache.put(OBJECT, [(position, block(position))])
         cache.get(OBJECT, position)
         cache.check()
-    assert cache.statistics().old_bytes <= 6 * COST
+    assert cache.statistics().old_bytes <= 4 * COST
 
 
 def test_a_dropped_object_leaves_nothing_behind() -> None:
     cache = BlockCache(10 * COST)
     for position in range(4):
-        cache.put(OBJECT, position, block(position), "a")
-        cache.put(ObjectId(2), position, block(position), "a")
+        cache.put(OBJECT, [(position, block(position))], "a")
+        cache.put(ObjectId(2), [(position, block(position))], "a")
     cache.get(OBJECT, 0, "b")
     assert cache.drop_object(OBJECT) == 4
     assert cache.drop_object(OBJECT) == 0
@@ -101,8 +138,8 @@ def test_a_dropped_object_leaves_nothing_behind() -> None:
 
 def test_a_replaced_block_is_counted_once() -> None:
     cache = BlockCache(10 * COST)
-    cache.put(OBJECT, 0, block(0), "a")
-    cache.put(OBJECT, 0, bytes(10), "b")
+    cache.put(OBJECT, [(0, block(0))], "a")
+    cache.put(OBJECT, [(0, bytes(10))], "b")
     assert cache.get(OBJECT, 0, "b") == bytes(10)
     assert cache.used_bytes == 10 + BLOCK_OVERHEAD_BYTES
     cache.check()
@@ -112,10 +149,11 @@ def test_a_third_reader_shrinks_the_share_of_everyone() -> None:
     cache = BlockCache(12 * COST)
     assert cache.fair_share_bytes == 6 * COST
     for reader in "abc":
-        cache.put(OBJECT, ord(reader), block(0), reader)
+        cache.put(OBJECT, [(ord(reader), block(0))], reader)
     assert cache.fair_share_bytes == 4 * COST
     cache.get(OBJECT, ord("a"), "b")
     assert cache.statistics().readers == 2, "a shared block belongs to nobody"
+    assert cache.fair_share_bytes == (12 - 1) * COST // 2, "readers share what is not old"
 
 
 def test_the_cost_counted_per_block_covers_what_the_interpreter_takes() -> None:
@@ -124,7 +162,7 @@ def test_the_cost_counted_per_block_covers_what_the_interpreter_takes() -> None:
         before = tracemalloc.get_traced_memory()[0]
         cache = BlockCache(1 << 30)
         for i in range(20_000):
-            cache.put(ObjectId(10**9 + i // 20), 10**9 + i % 20, bytes(1000), "a")
+            cache.put(ObjectId(10**9 + i // 20), [(10**9 + i % 20, bytes(1000))], "a")
         taken = (tracemalloc.get_traced_memory()[0] - before) / 20_000 - 1000
     finally:
         tracemalloc.stop()
@@ -153,7 +191,7 @@ def test_whatever_is_found_is_what_was_put_last_and_the_budget_is_never_exceeded
             assert found is None or found == put[object_id, position]
         elif what == "put":
             data = number.to_bytes(2, "big") + bytes(size)
-            kept = cache.put(ObjectId(object_id), position, data, reader)
+            kept = cache.put(ObjectId(object_id), [(position, data)], reader)
             assert kept == (len(data) + BLOCK_OVERHEAD_BYTES <= budget)
             put[object_id, position] = data
         else:

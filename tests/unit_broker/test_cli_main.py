@@ -1,14 +1,18 @@
 """The command line as a user meets it: exit codes, one line per refusal, help with examples."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from automq_broker import cli
 from automq_broker.kernel.errors import Bug, Corrupt, Refused
+from automq_operator.__main__ import main as operator
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +80,38 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
     assert "Examples:\n    automq " in capsys.readouterr().out
 
 
+def every_command(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """This one and all below it, with the words that call it."""
+    yield name, command
+    if isinstance(command, click.Group):
+        for each in command.list_commands(click.Context(command)):
+            below = command.get_command(click.Context(command), each)
+            assert below is not None
+            yield from every_command(f"{name} {each}", below)
+
+
+COMMANDS = dict([*every_command("automq", cli.automq), *every_command("automq-operator", operator)])
+
+
+def examples_of(command: click.Command) -> list[str]:
+    """Whole command lines: continued ones joined, without what is piped into them or out of them."""
+    lines = (command.epilog or "").replace("\\\n", " ").removeprefix("\b\nExamples:\n").splitlines()
+    return [found[0] for line in lines if (found := re.search(r"automq(-operator)? [^|;]*", line))]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_are_its_own_and_possible(name: str) -> None:
+    assert (COMMANDS[name].epilog or "").startswith("\b\nExamples:\n")
+    examples = examples_of(COMMANDS[name])
+    assert examples
+    for example in examples:
+        assert example.startswith(f"{name} ") or example.strip() == name, example
+        words = shlex.split(re.sub(r" {3,}\S.*", "", example))
+        path = max((each for each in COMMANDS if words[: each.count(" ") + 1] == each.split()), key=len)
+        known = {option for parameter in COMMANDS[path].params for option in parameter.opts} | {"--help"}
+        assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, example
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--version"]) == cli.OK
     assert capsys.readouterr().out.startswith("automq, version ")
@@ -125,3 +161,15 @@ def test_showing_settings_loads_no_store_and_no_loop() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_thread_that_never_ends_does_not_hold_up_the_exit() -> None:
+    program = """if True:
+        import threading
+        from automq_broker.cli import leave
+        threading.Thread(target=threading.Event().wait).start()
+        print("said before", end="")
+        leave(3)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (3, "said before")

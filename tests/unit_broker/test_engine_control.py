@@ -1,7 +1,7 @@
 """The controller's loop: batches, answers, readers, renewal, trouble with the bucket, the end."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
@@ -42,6 +42,22 @@ def test_commands_that_wait_together_are_one_commit():
         answers = await asyncio.gather(*(control.submit(topic(number)) for number in range(500)))
         assert [answer.topic.name for answer in answers] == [f"topic-{number}" for number in range(500)]
         assert len(world.history) == before + 1
+        world.check_chain()
+
+    run_virtual(scenario())
+
+
+def test_commands_that_change_very_much_are_several_commits_in_their_order():
+    async def scenario():
+        world = ControlWorld()
+        control = await world.started()
+        await register(control)
+        before = len(world.history)
+        answers = await asyncio.gather(*(control.submit(topic(number, partitions=50)) for number in range(500)))
+        assert [answer.topic.name for answer in answers] == [f"topic-{number}" for number in range(500)]
+        streams = [row.stream_id for answer in answers for row in answer.topic.partitions]
+        assert streams == sorted(streams)
+        assert 4 <= len(world.history) - before <= 8, "no batch changes more than some six thousand rows"
         world.check_chain()
 
     run_virtual(scenario())
@@ -299,8 +315,31 @@ def test_an_error_that_is_no_refusal_ends_the_loop_and_answers_everybody():
         world = ControlWorld()
         control = await world.started()
         with pytest.raises(NotMine, match="unknown"):
-            await control.submit(NobodysCommand())
+            await control._term.enqueue(NobodysCommand())
         assert isinstance(await control.wait_ended(), KeyError)
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        NobodysCommand(),
+        replace(topic(1), partitions="3"),
+        replace(topic(1), name=b"bytes"),
+        replace(topic(1), topic_id="5"),
+        replace(topic(1), created_ms=1 << 63),
+        replace(topic(1), owners=(None,)),
+        replace(topic(1), configs={"retention.ms": 1}),
+    ],
+)
+def test_a_command_with_a_field_of_a_wrong_type_is_refused_and_nobody_else_notices(wrong):
+    async def scenario():
+        control = await ControlWorld().started()
+        await register(control)
+        with pytest.raises(Refused):
+            await control.submit(wrong)
+        assert (await control.submit(topic(1))).topic.name == "topic-1"
 
     run_virtual(scenario())
 

@@ -100,6 +100,22 @@ def test_two_first_starts_make_one_cluster():
     run_virtual(scenario())
 
 
+def test_a_first_start_beside_a_faster_one_that_works_already_is_not_refused():
+    async def scenario():
+        world = ControlWorld(ControlKnobs(inline_bytes_max=0))
+        slow = world.process(1, faults=Faults(latency_s=(1.0, 1.0)))
+        start = asyncio.ensure_future(slow.start())
+        await asyncio.sleep(1.5)  # it has found no head, and asks whether the prefix is empty
+        fast = await world.started(0)
+        await register(fast)
+        assert world.keys("meta/delta/")
+        kill(fast)
+        await start
+        assert slow.state.cluster_id == fast.state.cluster_id
+
+    run_virtual(scenario())
+
+
 def test_the_prefix_of_another_cluster_is_refused():
     async def scenario():
         world = ControlWorld()

@@ -88,10 +88,10 @@ async def check_after(world: World, acked: dict[int, list[bytes]], sent: dict[in
                 assert await read_back(life, index) == acked[index]
 
 
-def effects_of_a_whole_life() -> int:
+def effects_of_a_whole_life(*, has_disk: bool) -> int:
     async def scenario() -> int:
         fate = Fate()
-        await live_and_die(World(), fate, {}, {})
+        await live_and_die(World(has_disk=has_disk), fate, {}, {})
         return fate.count
 
     return run_virtual(scenario())
@@ -101,15 +101,17 @@ EFFECTS = 48
 """More than a life has; `test_the_list_is_whole` holds it to that."""
 
 
-def test_the_list_is_whole() -> None:
-    assert 20 < effects_of_a_whole_life() <= EFFECTS
+@pytest.mark.parametrize("has_disk", [True, False], ids=["disk", "bulks"])
+def test_the_list_is_whole(has_disk: bool) -> None:
+    assert 20 < effects_of_a_whole_life(has_disk=has_disk) <= EFFECTS
 
 
+@pytest.mark.parametrize("has_disk", [True, False], ids=["disk", "bulks"])
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("dies_at", range(1, EFFECTS + 1))
-def test_nothing_acknowledged_is_lost_or_doubled(dies_at: int, applied: bool) -> None:
+def test_nothing_acknowledged_is_lost_or_doubled(dies_at: int, applied: bool, has_disk: bool) -> None:
     async def scenario() -> None:
-        world = World()
+        world = World(has_disk=has_disk)
         acked: dict[int, list[bytes]] = {}
         sent: dict[int, list[bytes]] = {}
         await live_and_die(world, Fate(dies_at=dies_at, applied=applied), acked, sent)

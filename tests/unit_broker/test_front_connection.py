@@ -14,6 +14,7 @@ from automq_broker.front.shared import Shared
 from automq_broker.front.values import FETCH, Limits
 from automq_broker.front.view import ConnectionView
 from automq_broker.kernel.errors import CloseConnection
+from automq_broker.kernel.later import Later
 from automq_broker.wire.apis.k00_produce import (
     PartitionProduceData,
     ProduceRequest,
@@ -62,6 +63,32 @@ def test_pipelined_requests_are_answered_in_order(run: Run) -> None:
             sent = [client.send_versions() for _ in range(50)]
             assert [(await client.answer())[0] for _ in sent] == sent
             assert [key for key, _, _ in f.meters.done] == [18] * 50
+
+    run(scenario())
+
+
+def test_one_answer_that_cannot_be_sent_leaves_the_others_of_its_turn_whole(run: Run) -> None:
+    async def scenario() -> None:
+        answers: list[Later] = []
+
+        def serve(header: Any, request: Any, view: Any) -> Later:
+            answers.append(Later())
+            return answers[-1]
+
+        async with front(serve) as f:
+            raised: list[Any] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+            clients = []
+            for _ in range(3):
+                clients.append(await f.client())
+                clients[-1].send(12, 0)
+                await f.until(lambda: len(answers) == len(clients))
+            for later, error_code in zip(answers, (0, "no number", 2), strict=True):
+                later.resolve(HeartbeatResponse(error_code=error_code))  # type: ignore[arg-type]
+            assert (await clients[0].answer(12))[1].error_code == 0
+            assert (await clients[2].answer(12))[1].error_code == 2
+            assert await clients[1].is_closed()
+            assert len(raised) == 1
 
     run(scenario())
 

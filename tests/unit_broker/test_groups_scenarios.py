@@ -526,3 +526,34 @@ def test_43_the_protocol_that_most_members_prefer_among_the_common_ones_is_chose
     bench.advance(1)
     assert bench.answers[tokens[0]].protocol_name == "y"
     assert {m.metadata for m in bench.answers[tokens[0]].members} == {b"y"}
+
+
+def test_44_while_the_end_of_a_group_is_being_written_callers_are_asked_to_try_again() -> None:
+    bench = Bench()
+    bench.commit(1)
+    bench.holds = True
+    deleted = bench.ask("delete", "g")
+    assert bench.commit(2).error is E.COORDINATOR_NOT_AVAILABLE
+    assert bench.join().error is E.COORDINATOR_NOT_AVAILABLE
+    assert bench.ask("delete", "g").error is E.GROUP_ID_NOT_FOUND
+    assert list(bench.coordinator.listed()) == []
+    asked = bench.fetch()
+    bench.let_go()
+    assert bench.answers[deleted].error is E.NONE
+    assert bench.answers[asked].topics[0].partitions == ((0, None),)
+    bench.holds = False
+    assert bench.commit(3).error is E.NONE
+    assert durable_view(bench.reloaded()) == durable_view(bench.coordinator)
+
+
+def test_45_a_group_whose_end_is_on_its_way_can_be_unloaded() -> None:
+    bench = Bench()
+    bench.commit(1)
+    bench.holds = True
+    deleted = bench.ask("delete", "g")
+    asked = bench.fetch()
+    bench.run(bench.coordinator.on_unload(bench.now))
+    assert bench.answers[asked].error is E.NOT_COORDINATOR
+    bench.refuses = E.NOT_COORDINATOR
+    bench.let_go()
+    assert bench.answers[deleted].error is E.NOT_COORDINATOR

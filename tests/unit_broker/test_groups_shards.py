@@ -17,7 +17,7 @@ from automq_broker.groups.values import (
     OffsetToCommit,
     SyncRequest,
 )
-from automq_broker.kernel.errors import ClientFault
+from automq_broker.kernel.errors import ClientFault, Corrupt
 from automq_broker.meta.commands import CreateTopic
 from automq_broker.ports import BucketUnavailable
 from automq_broker.wire import records
@@ -36,8 +36,14 @@ class Broker:
     def __init__(self, stream: GroupStream, *, delay_s: float = 0.001, **knobs: Any) -> None:
         self.tasks = Tasks()
         fields = {"groups": GROUPS, "partitions": 1, **knobs}
+        self.deleted: set[str] = set()
+        """Topics that do not exist; all others do."""
         self.groups = GroupCoordinators(
-            LoopClock(), GroupCoordinatorKnobs(**fields), counting_ids(), start_task=self.tasks.start
+            LoopClock(),
+            GroupCoordinatorKnobs(**fields),
+            counting_ids(),
+            start_task=self.tasks.start,
+            is_topic=lambda name: name not in self.deleted,
         )
         self.handle = GroupPartition(stream, delay_s=delay_s)
 
@@ -46,6 +52,11 @@ class Broker:
         while self.statistics.get("shards_loading"):
             await asyncio.sleep(0.001)
         return self
+
+    def delete(self, *topics: str) -> None:
+        """Topics are deleted, and one commit of the metadata says so."""
+        self.deleted.update(topics)
+        self.groups.topics_changed(frozenset(), is_any_gone=True)
 
     def close(self) -> None:
         self.handle.is_open = False
@@ -264,6 +275,21 @@ async def test_a_log_that_cannot_be_read_is_said_to_be_unavailable_and_not_serve
 
 
 @story
+async def test_a_damaged_answer_of_the_bucket_is_read_again_later() -> None:
+    stream = GroupStream()
+    first = await Broker(stream).open()
+    assert await waited(first.commit("g", 7)) is E.NONE
+    first.close()
+    broker = Broker(stream)
+    broker.handle.read_troubles = [Corrupt("a checksum does not match")]
+    await broker.open()
+    assert told(lambda: broker.commit("g", 8)) == E.COORDINATOR_NOT_AVAILABLE
+    await asyncio.sleep(30)
+    assert await broker.committed("g") == {("t", 0): 7}
+    broker.close()
+
+
+@story
 async def test_records_of_other_kinds_and_of_transactions_are_passed_over() -> None:
     stream = GroupStream()
     stream.append(records.encode_batch([records.Record(key=b"\0\3future", value=b"\0\0x")]))
@@ -288,14 +314,59 @@ async def test_positions_in_deleted_topics_go_also_when_the_news_come_while_load
     first.close()
     second = Broker(stream)
     second.groups.opened(second.handle)
-    second.groups.topics_deleted(["gone"])
+    second.delete("gone")
     await asyncio.sleep(1)
-    for _ in range(3):
-        second.groups.topics_deleted(["later"])
+    second.delete("later")
     await asyncio.sleep(1)
     assert await second.committed("g") == {("kept", 0): 3}
     assert list(second.groups.committed_offsets()) == [("g", "kept", 0, 3)]
     second.close()
+
+
+@story
+async def test_positions_go_although_the_topic_was_deleted_while_nobody_had_them_loaded() -> None:
+    stream = GroupStream()
+    first = await Broker(stream).open()
+    for topic in ("gone", "kept"):
+        await first.commit("g", 3, topic=topic)
+    first.close()
+    second = Broker(stream)
+    second.delete("gone")
+    await second.open()
+    await asyncio.sleep(1)
+    assert await second.committed("g") == {("kept", 0): 3}
+    second.close()
+
+
+async def name_is_taken_again(*, is_loaded: bool) -> None:
+    stream = GroupStream()
+    first = await Broker(stream).open()
+    for topic in ("again", "kept"):
+        await first.commit("g", 3, topic=topic)
+    first.close()
+    second = Broker(stream)
+    opening = asyncio.create_task(second.open())
+    await (opening if is_loaded else asyncio.sleep(0))
+    assert bool(second.statistics.get("shards_loading")) is not is_loaded
+    second.groups.topics_changed(frozenset({"again"}), is_any_gone=True)
+    await opening
+    await asyncio.sleep(1)
+    assert await second.committed("g") == {("kept", 0): 3}
+    await second.commit("g", 7, topic="again")
+    second.groups.topics_changed(frozenset({"other"}), is_any_gone=True)
+    await asyncio.sleep(1)
+    assert await second.committed("g") == {("again", 0): 7, ("kept", 0): 3}
+    second.close()
+
+
+@story
+async def test_a_topic_that_takes_a_deleted_ones_name_begins_without_positions() -> None:
+    await name_is_taken_again(is_loaded=True)
+
+
+@story
+async def test_a_topic_that_takes_a_deleted_ones_name_begins_without_positions_also_while_they_load() -> None:
+    await name_is_taken_again(is_loaded=False)
 
 
 @story
@@ -380,6 +451,36 @@ def test_a_partition_that_closes_during_a_snapshot_keeps_everything(turns: int) 
     run_virtual(work())
 
 
+def test_a_start_with_many_partitions_tells_of_their_groups_in_one_line_and_of_an_outage_in_one_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run(handles: list[GroupPartition]) -> Broker:
+        broker = Broker(handles[0].stream, partitions=50)
+        for handle in handles:
+            broker.groups.opened(handle)
+        await asyncio.sleep(60)
+        assert broker.statistics["shards_active"] == 50
+        return broker
+
+    async def work() -> None:
+        streams = [GroupStream() for _ in range(50)]
+        first = await run([GroupPartition(stream, index) for index, stream in enumerate(streams)])
+        for number in range(200):
+            await waited(first.commit(f"group-{number}", 1))
+        first.close()
+        caplog.clear()
+        again = [GroupPartition(stream, index, delay_s=0.001 * index) for index, stream in enumerate(streams)]
+        for handle in again:
+            handle.read_troubles = [BucketUnavailable("503")] * 3
+        (await run(again)).close()
+
+    with caplog.at_level("INFO"):
+        run_virtual(work())
+    assert [record.message for record in caplog.records] == ["loading groups waits", "groups loaded"]
+    told = caplog.records[1]
+    assert (told.partitions, told.groups) == (50, 200)  # type: ignore[attr-defined]
+
+
 @story
 async def test_a_snapshot_of_nothing_lets_the_whole_log_go() -> None:
     stream = GroupStream()
@@ -398,7 +499,11 @@ async def test_on_the_real_engine_what_was_acknowledged_survives_a_power_cut() -
 
     async def coordinators(life: Any) -> GroupCoordinators:
         groups = GroupCoordinators(
-            LoopClock(), GroupCoordinatorKnobs(groups=GROUPS), counting_ids(), start_task=life.supervisor.start
+            LoopClock(),
+            GroupCoordinatorKnobs(groups=GROUPS),
+            counting_ids(),
+            start_task=life.supervisor.start,
+            is_topic=lambda _: True,
         )
         engine = life.running.engine
         engine.on_partition_opened(groups.opened)

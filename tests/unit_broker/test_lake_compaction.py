@@ -313,7 +313,7 @@ def test_reads_of_neighbouring_streams_are_one_request():
     for _ in range(8):
         world.upload({1: 9, 2: 8, 3: 1}, split_bytes=1000)
     plan = plan_stream_sets(world.objects.values(), world.views(), now_ms=0, knobs=small)
-    reads = plan_reads(plan.outputs)
+    reads = plan_reads(plan.outputs, gap_bytes_max=0)
     assert [(read.object_id, read.position, read.length) for read in reads] == [(n, 0, 18) for n in range(1, 9)]
     assert len(plan_reads([plan.outputs[0], plan.outputs[2]], gap_bytes_max=0)) == 16
 

@@ -1,5 +1,6 @@
 """lake/rescue.py: streams come back from objects alone; the higher epoch wins; what is lost is named."""
 
+from dataclasses import replace
 from random import Random
 from uuid import UUID
 
@@ -39,7 +40,7 @@ def test_streams_come_back_from_their_objects_in_any_order():
     one, two = rescued.streams
     assert spans(one) == [(0, 20, 1), (20, 30, 3)]
     assert spans(two) == [(0, 5, 3), (5, 10, 7)]
-    assert (one.gaps, one.servable, one.topic, one.partition) == ((), one.ranges, "töpic-1", 1)
+    assert (one.gaps, one.topic, one.partition, one.node_id) == ((), "töpic-1", 1, 1)
     assert (rescued.cluster_id, rescued.left_out) == ("c1", ())
     assert (rescued.next_object_id, rescued.next_stream_id, rescued.next_epoch) == (8, 3, 5)
     assert two.stream_epoch == 3
@@ -77,11 +78,30 @@ def test_blocks_that_cross_are_chosen_so_that_no_offset_is_left_out():
     assert spans(stream) == [(0, 10, 1), (10, 60, 85)]
 
 
-def test_a_missing_object_leaves_a_gap_and_what_follows_it_can_be_served():
+def test_a_missing_object_leaves_a_gap_and_everything_around_it_is_kept():
     rescued = rebuild([stored(1, run(1, 0, 2)), stored(3, run(1, 20, 2)), stored(4, run(1, 30, 2))])
     (stream,) = rescued.streams
     assert stream.gaps == ((10, 20),)
-    assert [piece.start for piece in stream.servable] == [20, 30]
+    assert [piece.start for piece in stream.ranges] == [0, 20, 30]
+
+
+def filler(object_id, start, count, *, epoch=1):
+    piece = slice_of(1, start, [(count, 61, 1)], epoch=epoch)
+    empty = [batch._replace(records_count=0) for batch in piece.batches]
+    return stored(object_id, replace(piece, batches=empty))
+
+
+def test_what_filled_a_gap_gives_way_to_the_records_when_they_are_found_again():
+    lost = stored(2, run(1, 10, 2))
+    (stream,) = rebuild([stored(1, run(1, 0, 2)), filler(9, 10, 10), stored(3, run(1, 20, 2))]).streams
+    assert stream.gaps == ((10, 20),)
+    (stream,) = rebuild([stored(1, run(1, 0, 2)), lost, filler(9, 10, 10), stored(3, run(1, 20, 2))]).streams
+    assert spans(stream) == [(0, 10, 1), (10, 20, 2), (20, 30, 3)]
+
+
+def test_behind_the_first_offset_of_an_epoch_nothing_of_an_older_one_counts():
+    rescued = rebuild([stored(1, run(1, 0, 4)), stored(9, run(1, 40, 2, epoch=1)), stored(5, run(1, 20, 2, epoch=2))])
+    assert spans(rescued.streams[0]) == [(0, 20, 1), (20, 30, 5)]
 
 
 def test_objects_of_another_cluster_under_wrong_keys_or_of_wrong_size_are_left_out():
@@ -115,7 +135,7 @@ def test_of_two_topics_of_one_name_the_one_written_last_has_it():
 def test_only_a_range_that_ends_with_its_slice_has_its_checkpoint():
     rescued = rebuild([stored(1, run(1, 0, 4)), stored(2, run(1, 10, 1, epoch=2))])
     (stream,) = rescued.streams
-    assert [(piece.start, piece.checkpoint_length) for piece in stream.ranges] == [(0, 0), (10, 2), (15, 2)]
+    assert [(piece.start, piece.checkpoint_length) for piece in stream.ranges] == [(0, 0), (10, 2)]
 
 
 def test_nothing_is_rescued_from_nothing():

@@ -28,15 +28,18 @@ def listing(*ids, size=10):
     return [ListedKey(key=data_key(object_id), size=size) for object_id in ids]
 
 
-def plan(ids, *, leased=(), known=(), next_id=1000, live=100, brake=None, consent=False, size=10, extra=()):
+def plan(ids, *, leased=(), known=(), next_id=1000, live=100, brake=None, size=10, extra=()):
     return plan_sweep(
         SweepTicket(is_leased=lambda object_id: object_id in leased, next_object_id=next_id),
         [*listing(*ids, size=size), *extra],
         is_known=lambda object_id: object_id in known,
         live_objects=live,
         brake=brake or Brake(),
-        has_consent=consent,
     )
+
+
+def consent(orphans, size):
+    return Brake(fraction_max=0, orphans_free=orphans, bytes_max=size)
 
 
 def test_old_leases_are_proposed_and_young_ones_are_not():
@@ -60,7 +63,9 @@ def test_many_orphans_are_held_back_until_someone_consents():
     assert found.delete == ()
     assert len(found.orphans) == 30
     assert "30 orphans" in found.held_back
-    assert len(plan(range(30), live=100, consent=True).delete) == 30
+    assert len(plan(range(30), live=100, brake=consent(30, 300)).delete) == 30
+    assert plan(range(30), live=100, brake=consent(29, 300)).delete == (), "more than was agreed to"
+    assert plan(range(30), live=100, brake=consent(30, 299)).delete == ()
     assert len(plan(range(30), live=1000).delete) == 30
 
 

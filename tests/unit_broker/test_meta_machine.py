@@ -76,14 +76,32 @@ class MetadataMachine(RuleBasedStateMachine):
             self.world.epochs[node_id] = registered.broker_epoch
 
     @rule(node_id=NODES, off=st.integers(0, 5), key=st.integers(1, 3), kind=st.sampled_from(
-        [c.ConfirmWal, c.NodeStopped, c.FenceNode, c.LiftFence, c.RescueDone, c.RescueNode]
+        [c.ConfirmWal, c.NodeStopped, c.FenceNode, c.LiftFence, c.RescueDone, c.RescueNode, c.ForgetNode, c.StopCluster]
     ))  # fmt: skip
     def node_step(self, node_id, off, key, kind):
         epoch = self.epoch_of(node_id, off)
         if kind is c.RescueNode:
             self.send(c.RescueNode(node_id=node_id, expected_epoch=epoch, rescue=UUID(int=key)))
+        elif kind is c.ForgetNode:
+            self.send(c.ForgetNode(node_id=node_id))
+        elif kind is c.StopCluster:
+            self.send(c.StopCluster(until_ms=key - 1))
+        elif kind is c.NodeStopped:
+            self.send(c.NodeStopped(node_id=node_id, broker_epoch=epoch, keeps_partitions=key == 1))
         else:
             self.send(kind(node_id=node_id, broker_epoch=epoch))
+
+    @rule(node_id=NODES, off=st.integers(0, 5), pick=PICKS)
+    def accept_wal_loss(self, node_id, off, pick):
+        node = self.world.state.nodes.get(node_id)
+        if node is not None:
+            volume = self.pick((node.volume, *node.refused_volumes), pick)
+            epoch = self.epoch_of(node_id, off)
+            self.send(
+                c.AcceptWalLoss(
+                    node_id=node_id, expected_epoch=epoch, volume_uuid=volume.uuid, volume_handle=volume.handle
+                )
+            )
 
     @rule(name=st.sampled_from(["a", "a.b", "a_b", "bad name"]), partitions=SMALL)
     def create(self, name, partitions):
@@ -223,6 +241,7 @@ STEPS = {
         rng.randrange(3),
         rng.choice([c.ConfirmWal, c.NodeStopped, c.FenceNode, c.LiftFence, c.RescueDone, c.RescueNode]),
     ),
+    "accept_wal_loss": lambda rng: (rng.randrange(3), int(rng.random() < 0.2), rng.randrange(4)),
     "create": lambda rng: (rng.choice(["a", "a.b", "a_b", "b", "d"]), rng.randrange(4)),
     "change_topic": lambda rng: (
         rng.randrange(1000),
@@ -241,7 +260,7 @@ STEPS = {
 }
 """The same steps with ordinary chance: long walks get far into lives of streams and objects, which rules seldom do."""
 
-WEIGHTS = {"commit": 8, "open": 3, "compact": 3, "revive": 3, "advance": 2, "repeat_something_old": 2}
+WEIGHTS = {"commit": 8, "open": 3, "compact": 4, "revive": 3, "advance": 2, "repeat_something_old": 2}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -250,7 +269,7 @@ def test_long_walks_keep_every_promise(seed):
     machine = MetadataMachine()
     machine.begin()
     names = [name for name in STEPS for _ in range(WEIGHTS.get(name, 1))]
-    for _ in range(250):
+    for _ in range(400):
         name = rng.choice(names)
         getattr(machine, name)(*STEPS[name](rng))
         machine.everything_holds()

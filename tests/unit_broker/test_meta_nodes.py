@@ -3,20 +3,28 @@
 from uuid import UUID
 
 import pytest
-from automq_broker.kernel.errors import Fenced, NotMine, Refused, Retry
+from automq_broker.kernel.errors import ClientFault, Fenced, NotMine, Refused, Retry
 from automq_broker.meta.commands import (
+    AcceptWalLoss,
     AllocateObjectIds,
+    AssignStreams,
     ConfirmWal,
     FenceNode,
+    ForgetNode,
     LiftFence,
     NodeRecovered,
     NodeStopped,
     RegisterNode,
     RescueDone,
     RescueNode,
+    SetConfigs,
+    StopCluster,
 )
+from automq_broker.meta.draining import keeps_partitions
 from automq_broker.meta.nodes import GRANTING, LEGAL
-from automq_broker.meta.rows import Endpoint, NodeStatus, StreamStatus, Volume
+from automq_broker.meta.records import StreamClosed
+from automq_broker.meta.rows import Endpoint, NodeStatus, ResourceType, StreamStatus, Volume
+from automq_broker.meta.topics import CORDON_CONFIG
 from twins.meta_world import MetaWorld
 
 OTHER = UUID(int=0xBAD)
@@ -114,6 +122,8 @@ def test_accepting_the_loss_is_one_commit_that_closes_everything_where_it_was_co
     world.start(0, volume_uuid=OTHER, volume_handle="new", wal_epoch_found=0, accept_wal_loss=True)
     assert [type(record).__name__ for record in world.records[before:]] == [
         "NodeRegistered",
+        "StreamClosed",
+        "StreamClosed",
         "WalConfirmed",
         "NodeStatusChanged",
     ]
@@ -121,6 +131,128 @@ def test_accepting_the_loss_is_one_commit_that_closes_everything_where_it_was_co
     assert world.state.nodes[0].refused_volumes == (old,)
     assert world.open(1).committed_end == 10
     world.check()
+
+
+def accept_loss(world, **changes):
+    node = world.state.nodes[0]
+    fields = {
+        "node_id": 0,
+        "expected_epoch": node.broker_epoch,
+        "volume_uuid": node.volume.uuid,
+        "volume_handle": node.volume.handle,
+    }
+    return world.do(AcceptWalLoss(**(fields | changes)))
+
+
+def test_a_dead_nodes_log_is_given_up_in_one_commit_that_says_what_is_lost():
+    world = cluster_with_open_streams()
+    old, epoch = world.state.nodes[0].volume, world.epochs[0]
+    world.do(FenceNode(node_id=0, broker_epoch=epoch))
+    accepted = accept_loss(world)
+    assert accepted.broker_epoch > epoch
+    assert accepted.ends == {1: 10, 2: 10}
+    assert [world.state.stream(each).status for each in (1, 2)] == [StreamStatus.CLOSED] * 2
+    node = world.state.nodes[0]
+    assert (node.status, node.refused_volumes, node.broker_epoch) == (NodeStatus.STOPPED, (old,), accepted.broker_epoch)
+    world.check()
+
+
+@pytest.mark.parametrize("command", [ConfirmWal, NodeRecovered, NodeStopped, LiftFence, RescueDone])
+def test_whoever_lived_on_a_log_that_was_given_up_is_told_that_its_epoch_is_gone(command):
+    world = cluster_with_open_streams()
+    old = world.state.nodes[0]
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    accept_loss(world)
+    with pytest.raises(Fenced, match="EPOCH_GONE"):
+        world.do(command(node_id=0, broker_epoch=world.epochs[0]))
+    with pytest.raises(Fenced, match="EPOCH_GONE"):
+        world.register(0, incarnation=old.incarnation)
+
+
+def test_an_adopter_of_a_log_that_was_given_up_is_superseded():
+    world = cluster_with_open_streams()
+    granted = world.do(RescueNode(node_id=0, expected_epoch=world.epochs[0], rescue=UUID(int=7))).broker_epoch
+    assert accept_loss(world).ends == {1: 10, 2: 10}
+    with pytest.raises(Fenced, match="EPOCH_GONE"):
+        world.do(RescueDone(node_id=0, broker_epoch=granted))
+
+
+def test_accepting_the_loss_of_a_volume_again_changes_nothing():
+    world = cluster_with_open_streams()
+    old, epoch = world.state.nodes[0].volume, world.epochs[0]
+    world.do(FenceNode(node_id=0, broker_epoch=epoch))
+    accept_loss(world)
+    new = world.start(0, volume_uuid=OTHER, volume_handle="new", wal_epoch_found=0)
+    world.open(1)
+    records = len(world.records)
+    again = accept_loss(world, expected_epoch=epoch, volume_uuid=old.uuid, volume_handle=old.handle)
+    assert (again.broker_epoch, again.ends, len(world.records)) == (new, {}, records)
+
+
+def test_a_node_without_its_log_starts_on_another_volume_and_never_again_on_that_one():
+    world = cluster_with_open_streams()
+    old = world.state.nodes[0]
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    accept_loss(world)
+    for accept in (False, True):
+        with pytest.raises(Refused, match="given up"):
+            world.register(
+                0,
+                volume_uuid=old.volume.uuid,
+                volume_handle=old.volume.handle,
+                wal_epoch_found=old.confirmed_epoch,
+                accept_wal_loss=accept,
+            )
+    world.start(0, volume_uuid=OTHER, volume_handle="new", wal_epoch_found=0)
+    assert world.open(1).committed_end == 10
+    world.check()
+
+
+@pytest.mark.parametrize(
+    "change", [{"expected_epoch": 0}, {"volume_uuid": OTHER}, {"volume_handle": "another"}, {"node_id": 9}]
+)
+def test_only_the_loss_of_the_recorded_volume_at_the_present_epoch_is_accepted(change):
+    world = cluster_with_open_streams()
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    with pytest.raises(NotMine):
+        accept_loss(world, **change)
+    assert world.state.stream(1).status is StreamStatus.OPEN
+
+
+def test_the_log_of_a_node_that_serves_is_not_given_up():
+    world = cluster_with_open_streams()
+    with pytest.raises(NotMine, match="ACTIVE"):
+        accept_loss(world)
+
+
+def test_partitions_of_a_lost_log_go_to_the_nodes_that_serve_in_the_same_commit():
+    world = cluster_with_open_streams(partitions=4)
+    world.start(1)
+    world.start(2)
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    accept_loss(world)
+    assert sorted(world.state.streams[each].assigned for each in (1, 2, 3, 4)) == [1, 1, 2, 2]
+    assert world.open(1).committed_end == 10
+    world.check()
+
+
+def test_a_node_without_a_volume_has_none_to_give_up():
+    world = cluster_with_open_streams()
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    accept_loss(world)
+    with pytest.raises(NotMine, match="no WAL volume"):
+        accept_loss(world)
+
+
+def test_partitions_of_a_lost_log_that_were_on_their_way_to_another_node_are_closed_by_name():
+    world = cluster_with_open_streams()
+    world.start(1)
+    world.do(AssignStreams(stream_ids=(1,), node_id=1))
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    before = len(world.records)
+    accept_loss(world)
+    assert [each.stream_id for each in world.records[before:] if isinstance(each, StreamClosed)] == [1, 2]
+    assert world.open(1, 1).committed_end == 10
 
 
 def test_a_volume_that_was_given_up_stays_refused():
@@ -270,6 +402,73 @@ def test_a_stopped_node_says_nothing_more_and_may_start_again():
         world.do(FenceNode(node_id=0, broker_epoch=epoch))
     world.start(0)
     assert not world.state.nodes[0].is_clean
+
+
+def stopped(world, node_id=0, **changes):
+    world.do(NodeStopped(node_id=node_id, broker_epoch=world.epochs[node_id], **changes))
+
+
+def test_a_broker_that_is_gone_for_good_is_forgotten_with_its_cordon():
+    world = MetaWorld(nodes=2)
+    world.do(SetConfigs(resource_type=ResourceType.BROKER, resource_name="0", upserts={CORDON_CONFIG: "*"}))
+    stopped(world)
+    world.do(ForgetNode(node_id=0))
+    assert list(world.state.nodes) == [1]
+    assert world.state.configs(ResourceType.BROKER, "0") == {}
+    with pytest.raises(ClientFault) as unknown:
+        world.do(ForgetNode(node_id=0))
+    assert unknown.value.code == 102
+    with pytest.raises(ClientFault):
+        world.do(ForgetNode(node_id=7))
+    world.check()
+
+
+def test_nobody_is_forgotten_on_whom_partitions_depend():
+    world = cluster_with_open_streams()
+    with pytest.raises(Refused, match="ACTIVE"):
+        world.do(ForgetNode(node_id=0))
+    stopped(world)
+    with pytest.raises(Refused, match="orders-0"):
+        world.do(ForgetNode(node_id=0))
+    world = MetaWorld(nodes=1)
+    world.topic("waits", 3)
+    stopped(world)
+    with pytest.raises(Refused, match="3 partitions"):
+        world.do(ForgetNode(node_id=0))
+
+
+def test_a_forgotten_broker_that_comes_back_is_judged_by_what_is_known_of_its_volumes():
+    world = MetaWorld(nodes=2)
+    node = world.state.nodes[0]
+    world.do(FenceNode(node_id=0, broker_epoch=world.epochs[0]))
+    loss = {"volume_uuid": node.volume.uuid, "volume_handle": node.volume.handle}
+    world.do(AcceptWalLoss(node_id=0, expected_epoch=world.epochs[0], **loss))
+    world.do(ForgetNode(node_id=0))
+    with pytest.raises(Fenced):
+        world.register(0, incarnation=node.incarnation)
+    with pytest.raises(Refused, match="given up"):
+        world.register(0, wal_epoch_found=node.confirmed_epoch, **loss)
+    epoch = world.start(0, volume_uuid=OTHER, volume_handle="new")
+    assert epoch > world.epochs[1]
+    assert not world.state.forgotten
+    with pytest.raises(Refused, match="given up"):
+        world.register(0, wal_epoch_found=node.confirmed_epoch, **loss)
+    world.check()
+
+
+def test_an_announced_stop_is_taken_back_by_the_next_start_and_by_word():
+    world = MetaWorld(nodes=1)
+    world.do(StopCluster(until_ms=5_000))
+    assert keeps_partitions(world.state, 4_999)
+    assert not keeps_partitions(world.state, 5_000)
+    count = len(world.records)
+    world.do(StopCluster(until_ms=5_000))
+    assert len(world.records) == count
+    world.do(StopCluster(until_ms=0))
+    assert not keeps_partitions(world.state, 0)
+    world.do(StopCluster(until_ms=5_000))
+    world.register(0)
+    assert not keeps_partitions(world.state, 0)
 
 
 def test_ways_between_states_are_closed_under_what_grants_epochs():

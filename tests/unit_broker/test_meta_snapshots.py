@@ -11,7 +11,7 @@ from automq_broker.meta.codec import encode_batch, split_batches
 from automq_broker.meta.commands import AdvanceStart, DeleteTopic, RescueNode, SetConfigs
 from automq_broker.meta.invariants import findings
 from automq_broker.meta.rows import Endpoint, ResourceType
-from automq_broker.meta.snapshots import decode_snapshot, encode_snapshot, state_as_data
+from automq_broker.meta.snapshots import decode_snapshot, encode_snapshot, restore, state_as_data
 from automq_broker.meta.state import State
 from twins.meta_world import CLUSTER_ID, MetaWorld
 
@@ -19,7 +19,7 @@ from twins.meta_world import CLUSTER_ID, MetaWorld
 def lived_in_world():
     world = MetaWorld(nodes=2)
     world.start(1, rack="b", endpoints=(Endpoint(listener="L", host="h", port=9092),))
-    world.topic("a.b", 3, configs={"retention.ms": "5"})
+    world.topic("a.b", 3, configs={"retention.ms": "5"}, owners=(0, 1, 0))
     gone = world.topic("gone")
     for stream_id in (1, 2, 3, 4):
         world.open(stream_id)
@@ -96,6 +96,27 @@ def test_a_newer_version_or_section_is_refused_by_name():
     frame = struct.pack("<BII", 99, len(content), zlib.crc32(content)) + content
     with pytest.raises(Refused, match="section 99"):
         decode_snapshot(next(encode_snapshot(State(CLUSTER_ID))) + frame, CLUSTER_ID)
+
+
+def test_a_loop_can_breathe_while_a_topic_with_very_many_partitions_or_ranges_is_loaded_and_stored():
+    world = MetaWorld(nodes=1)
+    world.topic("wide", 10_000)
+    (deep,) = world.topic("deep", 1).partitions
+    for stream in list(world.state.streams.values())[:100]:
+        for index in range(2_000):
+            stream.ends.append(index + 1)
+            stream.cells.extend((7, 0, index, 0, 1, 1, 1, 0, 0))
+    pieces = list(encode_snapshot(world.state))
+    state = State(CLUSTER_ID)
+    streams = ranges = 0
+    for _ in restore(state, b"".join(pieces)):
+        assert len(state.streams) - streams <= 2_000
+        loaded = sum(len(stream.ends) for stream in state.streams.values())
+        assert loaded - ranges <= 25_000
+        streams, ranges = len(state.streams), loaded
+    assert (streams, ranges) == (10_001, 200_000)
+    assert state_as_data(state)["topics"] == state_as_data(world.state)["topics"]
+    assert deep.stream_id in state.streams
 
 
 def test_ten_thousand_partitions_with_a_hundred_thousand_ranges_load_in_a_second():

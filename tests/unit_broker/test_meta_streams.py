@@ -216,3 +216,22 @@ def test_ranges_are_found_by_offset():
         ranges[4]
     world.append(stream_id)
     assert len(ranges) == 4, "a value does not change under its reader"
+
+
+def test_the_light_lookups_say_what_the_whole_row_says():
+    world, stream_id = one_stream()
+    world.open(stream_id)
+    for _ in range(3):
+        world.append(stream_id, 10)
+    world.start(0)
+    world.open(stream_id)
+    row, head = world.state.stream(stream_id), world.state.stream_head(stream_id)
+    assert head is not None
+    assert (head.topic_id, head.epoch, head.owner) == (row.topic_id, row.epoch, row.owner)
+    assert (head.start_offset, head.committed_end) == (row.start_offset, row.committed_end)
+    assert head.is_open == (row.status is StreamStatus.OPEN)
+    assert world.state.leader_epochs(stream_id) == row.opens
+    assert world.state.stored_bytes(stream_id) == sum(each.length for each in row.ranges) > 0
+    assert world.state.stream_head(999) is None
+    assert world.state.leader_epochs(999) == ()
+    assert world.state.stored_bytes(999) == 0

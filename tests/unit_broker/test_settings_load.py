@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from automq_broker.assembly.knobs import balancer_knobs
+from automq_broker.cluster.balance import Goal
 from automq_broker.contract.config_rows import ConfigSource
 from automq_broker.kernel.errors import Refused
 from automq_broker.settings import from_assignments, load_settings, variable_name
@@ -84,6 +86,7 @@ def test_every_value_knows_where_it_came_from(tmp_path: Path) -> None:
         ("admin.listener=9644", "'9644' is not an address"),
         ("max.connections.per.ip.overrides=1.2.3.4", "is not understood; allowed: address:count"),
         ("s3.wal.upload.threshold=1073741824", "needs a larger write-ahead log"),
+        ("s3.wal.capacity=67108863", "allowed are -1, and 67108864 or more"),
         ("group.max.session.timeout.ms=1", "must not be larger"),
         ("authorizer.class.name=kafka.Authorizer", "would open the broker to everybody"),
         ("process.roles=controller", "there is no separate controller"),
@@ -117,7 +120,7 @@ def test_a_kafka_file_starts_and_says_what_has_no_effect(tmp_path: Path) -> None
         controller.quorum.bootstrap.servers=localhost:9093
         listeners=PLAINTEXT://:9092,CONTROLLER://:9093
         inter.broker.listener.name=PLAINTEXT
-        advertised.listeners=PLAINTEXT://localhost:9092
+        advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
         controller.listener.names=CONTROLLER
         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
         num.network.threads=3
@@ -139,6 +142,7 @@ def test_a_kafka_file_starts_and_says_what_has_no_effect(tmp_path: Path) -> None
     )
     settings = _load(config_file=file)
     assert [x.name for x in settings.listeners] == ["PLAINTEXT"]
+    assert [(x.name, x.host, x.port) for x in settings.endpoints] == [("PLAINTEXT", "localhost", 9092)]
     assert {"log.dirs", "zookeeper.connect", "num.io.threads", "s3.ops.buckets"} <= {i.key for i in settings.ignored}
     assert all(i.reason and i.origin.startswith(str(file)) for i in settings.ignored)
     assert settings.text("log.segment.bytes") == "1073741824"
@@ -228,3 +232,33 @@ def test_all_of_kafkas_keys_can_be_described() -> None:
     rows = _load().describe(with_foreign=True)
     assert {"log.dirs", "num.io.threads", "node.id", "sasl.enabled.mechanisms"} <= {row.name for row in rows}
     assert len({row.name for row in rows}) == len(rows)
+
+
+def test_the_balancer_of_an_automq_file_is_ours_with_its_names_and_defaults() -> None:
+    goals = "kafka.autobalancer.goals.NetworkOutUsageDistributionGoal,LeaderCountDistributionGoal"
+    settings = _load(
+        f"autobalancer.controller.goals={goals}",
+        "autobalancer.controller.exclude.broker.ids=3, 4",
+        "autobalancer.controller.network.out.distribution.detect.avg.deviation=0.2",
+        "autobalancer.reporter.metrics.reporting.interval.ms=10000",
+    )
+    knobs = balancer_knobs(settings)
+    assert [aim.goal for aim in knobs.rules.aims] == [Goal.NETWORK_OUT, Goal.LEADERS]
+    assert (knobs.rules.aims[0].deviation, knobs.rules.aims[0].floor) == (0.2, 1 << 20)
+    assert (knobs.is_enabled, knobs.rules.moves_max, knobs.pacing.interval_s) == (True, 50, 60.0)
+    assert knobs.excluded_nodes == {"3", "4"}
+    assert [ignored.key for ignored in settings.ignored] == ["autobalancer.reporter.metrics.reporting.interval.ms"]
+    changed = settings.with_dynamic(cluster={"autobalancer.controller.enable": "false"})
+    assert not balancer_knobs(changed).is_enabled
+
+
+def test_a_log_that_has_its_volume_to_itself_gets_its_size_when_that_is_measured() -> None:
+    unknown = _load("s3.wal.capacity=-1")
+    assert unknown.upload_threshold_bytes == 500 << 20
+    known = unknown.with_wal_capacity(600 << 20)
+    assert (known.wal.capacity, known.upload_threshold_bytes) == (600 << 20, 200 << 20)
+    assert known.with_dynamic(cluster={}).wal.capacity == 600 << 20
+    with pytest.raises(Refused, match="67108864 or more"):
+        unknown.with_wal_capacity(1 << 20)
+    with pytest.raises(Refused, match="in a bucket has none"):
+        _load("s3.wal.capacity=-1", "s3.wal.path=s3")

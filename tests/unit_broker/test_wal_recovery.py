@@ -374,3 +374,41 @@ def test_a_block_of_an_epoch_that_never_claimed_the_wal_is_not_ours():
     assert scan(disk)[1] == []
     store(disk, replace(superblock, counter=9, wal_epoch=6))
     assert len(scan(disk)[1]) == 1
+
+
+def test_only_the_chain_tells_a_truncated_block_of_the_same_epoch_and_place():
+    disk = device()
+    writer = fresh_writer(disk)
+    group(disk, writer, (1, 0, 500))
+    writes = []
+    for base in (1, 2):
+        writer.append(header(base=base), batch(500, base=base))
+        writes += writer.cut(writer.durable_lsn)
+    disk.platter[writes[1].position : writes[1].position + 4096] = writes[1].data
+    recovered, _ = scan(disk)
+    writer = WalWriter(recovered.ring, 1, allocate)
+    group(disk, writer, (7, 1, 500))
+    recovered, records = scan(disk)
+    assert offsets(records) == [(1, 0), (7, 1)]
+    assert recovered.end_lsn == 2 * 4096
+
+
+def test_a_whole_record_of_a_truncated_block_does_not_pass_below_a_new_header():
+    disk = device()
+    writer = fresh_writer(disk)
+    group(disk, writer, (1, 0, 500))
+    in_first_sector = 512 - BLOCK_HEADER_BYTES - 48
+    blocks = []
+    for stream in (1, 7):
+        recovered, _ = scan(disk)
+        writer = WalWriter(recovered.ring, 1, allocate)
+        writer.append(header(stream=stream, base=1), batch(in_first_sector, base=1))
+        writer.append(header(stream=stream, base=2), batch(600, base=2))
+        blocks.append(bytes(writer.cut(writer.durable_lsn)[-1].data))
+    position = RING_POSITION + 4096
+    disk.platter[position : position + 4096] = blocks[1]
+    assert offsets(scan(disk)[1]) == [(1, 0), (7, 1), (7, 2)]
+    disk.platter[position : position + 4096] = blocks[1][:512] + blocks[0][512:]
+    recovered, records = scan(disk)
+    assert offsets(records) == [(1, 0)]
+    assert recovered.torn is not None

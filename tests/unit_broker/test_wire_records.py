@@ -10,7 +10,7 @@ from automq_broker.kernel.errors import ClientFault
 from automq_broker.wire.batches import BATCH_HEADER_BYTES, crc_is_valid, read_batch_header, stamp_crc
 from automq_broker.wire.codes import ErrorCode
 from automq_broker.wire.primitives import WireError
-from automq_broker.wire.records import Record, decode_records, encode_batch, iter_records
+from automq_broker.wire.records import Record, decode_records, encode_batch, iter_glances, iter_records, refold, unfold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins.kafka_python import DefaultRecordBatchBuilder, MemoryRecords
@@ -181,3 +181,46 @@ def test_a_zip_bomb_is_refused_within_the_ceiling_in_bytes_and_in_ratio(kind):
     tracemalloc.stop()
     assert peak < 2 * max(1 << 20, 2 * len(bomb)) + (1 << 20)
     assert len(decode_records(bomb, limit_bytes=41 << 20, limit_ratio=1 << 20)) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=rows, kind=st.sampled_from(CODECS))
+def test_a_glance_sees_the_timestamps_and_keys_that_whole_records_have(drawn, kind):
+    batch = encode_batch(records_of(drawn), compression=kind)
+    seen = [(record.timestamp, record.key is not None) for record in decode_records(batch, **LIMITS)]
+    assert list(iter_glances(*unfold(batch, **LIMITS))) == seen
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(CODECS))
+def test_a_glance_at_broken_records_ends_or_is_refused(seed, kind):
+    chance = random.Random(seed)
+    batch = bytearray(
+        encode_batch([Record(timestamp=i, key=b"k", value=b"v" * 20) for i in range(4)], compression=kind)
+    )
+    for _ in range(3):
+        batch[chance.randrange(21, len(batch))] = chance.getrandbits(8)
+    with contextlib.suppress(ClientFault):
+        for timestamp, _ in iter_glances(*unfold(batch, **LIMITS)):
+            assert timestamp < 1 << 63
+
+
+@settings(max_examples=100, deadline=None)
+@given(drawn=rows, before=st.sampled_from(CODECS), after=st.sampled_from(CODECS))
+def test_recompressing_changes_the_codec_and_nothing_else(drawn, before, after):
+    batch = encode_batch(records_of(drawn), compression=before, producer_id=5, producer_epoch=2, base_sequence=9)
+    header, body = unfold(batch, **LIMITS)
+    again = refold(batch, body, after)
+    assert crc_is_valid(again)
+    changed = read_batch_header(again)
+    assert (changed.compression, changed.size_bytes) == (after, len(again))
+    same = {"crc": 0, "attributes": 0, "batch_length": 0}
+    assert changed._replace(**same) == header._replace(**same)
+    assert decode_records(again, **LIMITS) == decode_records(batch, **LIMITS)
+
+
+def test_levels_reach_the_codec():
+    body = memoryview(b"".join(random.Random(1).randbytes(30) * 3 + bytes([n % 7]) * 9 for n in range(900)))
+    batch = encode_batch([Record(timestamp=0, value=b"v")])
+    for codec, low, high in ((1, 1, 9), (4, 1, 19)):
+        assert len(refold(batch, body, codec, high)) < len(refold(batch, body, codec, low))

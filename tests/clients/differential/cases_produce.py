@@ -111,6 +111,30 @@ def damaged_batches_are_refused_each_with_its_code(world: World, version: int) -
 
 
 @case(PRODUCE, least=ALL)
+def bytes_behind_a_batch(world: World, version: int) -> Steps:
+    topic = world.topic()
+    for junk in (b"\0", b"\0" * 11, b"\0" * 12, b"\xff" * 11, batch(1)[:11], batch(1)[:20]):
+        yield _request(world, version, topic, batch(1) + junk)
+    yield _request(world, version, topic, batch(1))
+
+
+@case(PRODUCE, only=(12,))
+def one_partition_named_twice(world: World, version: int) -> Steps:
+    topic = world.topic(partitions=2)
+
+    def asked(*rows: tuple[int, bytes]) -> ProduceRequest:
+        request = _request(world, version, topic, b"")
+        data = [PartitionProduceData(index=index, records=records) for index, records in rows]
+        request.topic_data[0].partition_data = data
+        return request
+
+    yield asked((0, batch(2)), (0, batch(3)))
+    split = asked((0, batch(2)))
+    split.topic_data += asked((0, batch(3))).topic_data
+    yield split
+
+
+@case(PRODUCE, least=ALL)
 def a_batch_above_max_message_bytes_is_too_large(world: World, version: int) -> Steps:
     topic = world.topic(configs={"max.message.bytes": "1000"})
     yield _request(world, version, topic, batch(1, size=2000))

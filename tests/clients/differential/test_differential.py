@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from automq_broker.desk.index import accepted
 from clients.broker_under_test import BrokerUnderTest
 from clients.differential import (  # noqa: F401 (importing the cases enters them)
+    cases_cluster,
     cases_configs,
     cases_connection,
     cases_groups,
     cases_produce,
     cases_read,
     cases_topics,
+    cases_wide,
 )
 from clients.differential.plain import differences
 from clients.differential.world import CASES, Case, World
@@ -31,8 +34,7 @@ _SERVED_ONLY_BY_KAFKA = {
     65: "transactions", 66: "transactions",
     29: "ACLs", 30: "ACLs", 31: "ACLs", 50: "SCRAM", 51: "SCRAM", 17: "SASL", 36: "SASL",
     38: "delegation tokens", 39: "delegation tokens", 40: "delegation tokens", 41: "delegation tokens",
-    34: "brokers own no log directories", 43: "one replica, nothing to elect",
-    45: "several brokers", 46: "several brokers", 64: "several brokers", 57: "features", 55: "no Raft quorum",
+    34: "brokers own no log directories", 64: "no broker is forgotten yet", 57: "features",
     80: "no Raft quorum", 81: "no Raft quorum", 48: "quotas", 49: "quotas", 74: "resources of later issues",
     68: "KIP-848", 69: "KIP-848",
     76: "share groups", 77: "share groups", 78: "share groups", 79: "share groups", 83: "share groups",
@@ -83,6 +85,11 @@ def test_the_advertised_table_is_kafkas_without_what_comes_later(ours: World, ka
     wrong = {key: (mine[key], theirs.get(key)) for key in mine if mine[key] != theirs.get(key)}
     assert not wrong, f"key: (ours, Kafka's) {wrong}"
     assert sorted(set(theirs) - set(mine) - set(_SERVED_ONLY_BY_KAFKA)) == []
+
+
+def test_every_served_version_of_every_api_is_compared() -> None:
+    compared = {(wanted.key, version) for wanted in CASES for version in wanted.versions}
+    assert accepted() - compared == set()
 
 
 @pytest.mark.parametrize("wanted", CASES, ids=lambda wanted: wanted.title)

@@ -1,0 +1,168 @@
+"""What happens to many brokers: all that happens to one, machines and their volumes, the network between them."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from twins.memory_bucket import Faults
+
+from sim.cluster_world import ClusterWorld, Machine, freeze, thaw
+from sim.faults import FaultSchedule
+
+_CLOCK_JUMP_MAX_MS = 25 * 60_000
+"""Two clocks are never further apart than message.timestamp.after.max.ms."""
+
+_LATE_MAX_S = 20.0
+
+
+class ClusterFaults(FaultSchedule):
+    """A fault of disk, process or bucket meets one machine; one of the bucket now and then all."""
+
+    clock_jump_max_ms = _CLOCK_JUMP_MAX_MS
+    _world: ClusterWorld
+
+    def __init__(self, world: ClusterWorld) -> None:
+        super().__init__(world)  # type: ignore[arg-type]
+        self._network_rng = Random(f"network faults {world.options.seed}")
+
+    def heal(self) -> None:
+        """No fault of disk, bucket, network or machine is left."""
+        super().heal()
+        world = self._world
+        world.network.cut.clear()
+        world.network.faults = world.calm_network()
+        for process in list(world.processes()):
+            thaw(process)
+        for machine in world.hosts:
+            machine.repair()
+
+    def kinds(self) -> list[Callable[[FaultSchedule], None]]:
+        """Those of one broker, and those of many."""
+        return [*super().kinds(), *_KINDS]
+
+    def _buckets(self) -> list[Faults]:
+        ways = self._world.ways_to_bucket()
+        return ways if self._rng.random() < 0.5 else [self._rng.choice(ways)]
+
+    def _controller(self) -> Machine:
+        """The machine of whoever holds the seat, if it is known."""
+        head = self._world.truth.head
+        return self._host() if head is None else self._world.machine(head.holder.node_id)
+
+    def _some(self) -> Machine:
+        """Any machine, the controller's more often than others."""
+        return self._controller() if self._rng.random() < 0.3 else self._host()
+
+    def _others(self, machine: Machine) -> list[str]:
+        return [each.place for each in self._world.hosts if each is not machine]
+
+    def _isolate(self) -> None:
+        machine = self._some()
+        self._world.network.isolate(machine.place, self._others(machine))
+        self._note(f"node {machine.node_id} is cut off from the others")
+
+    def _isolate_one_way(self) -> None:
+        machine, is_to = self._some(), self._rng.random() < 0.5
+        self._world.network.isolate(machine.place, self._others(machine), to=is_to, back=not is_to)
+        self._note(f"node {machine.node_id} is cut off one way, {'to' if is_to else 'from'} the others")
+
+    def _cut_pair(self) -> None:
+        one, other = self._rng.sample(list(self._world.hosts), 2)
+        self._world.network.isolate(one.place, [other.place])
+        self._note(f"nodes {one.node_id} and {other.node_id} do not hear each other")
+
+    def _network_is_bad(self) -> None:
+        faults, rate = self._world.network.faults, min(0.3, self._rate())
+        name = self._rng.choice(("drop", "reset", "duplicate", "slow"))
+        setattr(faults, name, rate)
+        self._note(f"network {name} {rate:.3f}")
+
+    def _freeze(self) -> None:
+        machine = self._some()
+        if machine.process is not None:
+            freeze(machine.process)
+            self._note(f"node {machine.node_id} is stopped (SIGSTOP)")
+
+    def _zombie(self) -> None:
+        """It is not heard for a while; the platform gives its volume away, and then it is back."""
+        machine = self._some()
+        if machine.process is None:
+            return
+        if self._rng.random() < 0.5:
+            self._freeze_one(machine)
+        else:
+            self._world.network.isolate(machine.place, self._others(machine))
+            self._note(f"node {machine.node_id} is cut off, and will lose its volume")
+        self._later(machine.take_volume_away)
+
+    def _freeze_one(self, machine: Machine) -> None:
+        if machine.process is not None:
+            freeze(machine.process)
+            self._note(f"node {machine.node_id} is stopped (SIGSTOP), and will lose its volume")
+
+    def _lose_machine(self) -> None:
+        machine = self._some()
+        self._note(f"machine of node {machine.node_id} is gone")
+        machine.lose()
+
+    def _detach(self) -> None:
+        """Under load."""
+        self._later(self._some().take_volume_away)
+
+    def _kill_controller(self) -> None:
+        machine = self._controller()
+        self._note(f"kill of the controller, node {machine.node_id}, soon")
+        self._later(machine.kill)
+
+    def _kill_adopter(self) -> None:
+        for pod in self._world.adopters.values():
+            if pod.process is not None and not pod.process.is_dead:
+                pod.process.fate.dies_at = pod.process.fate.count + self._rng.randint(1, 10)
+                self._note(f"adopter {pod.uid} dies at effect {pod.process.fate.dies_at}")
+
+    def _late_words(self) -> None:
+        """What it says to the controller is held back, it ends, and its words arrive when its epoch is gone."""
+        controller = self._controller()
+        machine = self._rng.choice([each for each in self._world.hosts if each is not controller])
+        node = self._world.truth.node(machine.node_id)
+        if machine.process is None or node is None or machine.place in self._world.network.late:
+            return
+        self._note(f"words of node {machine.node_id} are held back until it is gone")
+        words = self._world.network.late[machine.place] = []
+        self._later(machine.kill)
+        self._world.start(self._deliver_late(machine, node.broker_epoch, words))
+
+    async def _deliver_late(self, machine: Machine, epoch: int, words: list[tuple[str, bytes]]) -> None:
+        process = machine.process
+        deadline = self._world.now() + _LATE_MAX_S
+        while process is not None and not process.is_dead and self._world.now() < deadline:
+            await asyncio.sleep(0.1)
+        self._world.network.late.pop(machine.place, None)
+        while self._world.now() < deadline:
+            node = self._world.truth.node(machine.node_id)
+            if node is not None and node.broker_epoch > epoch:
+                break
+            await asyncio.sleep(0.02)
+        self._note(f"{len(words)} late words of node {machine.node_id} arrive")
+        await self._world.network.deliver_late(words)
+
+    def _later(self, act: Callable[[], None]) -> None:
+        delay_s = self._rng.uniform(0.0, self._options.phase_s[0])
+        asyncio.get_running_loop().call_later(delay_s, act)
+
+
+_KINDS: list[Callable[..., None]] = [
+    ClusterFaults._isolate,
+    ClusterFaults._isolate_one_way,
+    ClusterFaults._cut_pair,
+    *[ClusterFaults._network_is_bad] * 2,
+    *[ClusterFaults._freeze] * 2,
+    *[ClusterFaults._zombie] * 3,
+    *[ClusterFaults._lose_machine] * 2,
+    ClusterFaults._detach,
+    *[ClusterFaults._kill_controller] * 2,
+    ClusterFaults._kill_adopter,
+    *[ClusterFaults._late_words] * 5,
+]
+
+__all__ = ["ClusterFaults"]

@@ -1,0 +1,74 @@
+"""The admin API on a real socket, over the metadata twin; runs its own loop so that blocking clients can ask it."""
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from automq_broker.admin.api import ClusterApi
+from automq_broker.admin.http import AdminServer
+from automq_broker.admin.token import Token
+from automq_broker.contract import admin
+from automq_broker.engine.balancing import Balancer
+from automq_broker.engine.decisions import Decisions
+from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.engine.store import Store
+from automq_broker.engine.sweep import Sweeper
+from twins.memory_bucket import MemoryBucket, MemoryStore
+from twins.meta_port import MetaPort
+from twins.meta_world import MetaWorld
+
+TOKEN = "a-token-of-sixteen-characters"
+
+
+class FixedClock:
+    """Time stands still."""
+
+    def now_ms(self) -> int:
+        """See ports.Clock."""
+        return 1_700_000_000_000
+
+    def monotonic(self) -> float:
+        """See ports.Clock."""
+        return 0.0
+
+
+@contextlib.contextmanager
+def serving(
+    world: MetaWorld | None,
+    *,
+    token_file: Path | None = None,
+    balancer: Balancer | None = None,
+    bucket: MemoryStore | None = None,
+) -> Iterator[str]:
+    """Serve until the block ends; yields the URL. Without a world the broker is still starting."""
+    api = ClusterApi(1, Decisions(FixedClock()), Token(token_file) if token_file else None, FixedClock())
+    if world is not None:
+        controller = admin.Controller(node_id=1, endpoint="127.0.0.1:9092", epoch=7)
+        metadata, rng = MetaPort(world), random.Random(1)
+        sweeper = Sweeper(
+            store=Store(MemoryBucket(bucket), rng),
+            metadata=metadata,
+            knobs=EngineKnobs(),
+            clock=FixedClock(),
+            rng=rng,
+            forget=lambda _: None,
+        )
+        api.serve(metadata, lambda: controller, balancer, sweeper)
+    server = AdminServer(api.routes(), host="127.0.0.1", port=0)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="admin twin")
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+        yield f"http://127.0.0.1:{port}"
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+__all__ = ["TOKEN", "FixedClock", "serving"]
