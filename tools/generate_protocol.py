@@ -5,7 +5,8 @@
 
 The definitions (common/message/*.json) are read from the jars of Apache Kafka, which Maven brings into .cache/kafka.
 Only names, types, versions and defaults are taken, never the descriptions. Unstable versions are left out: a request
-marked latestVersionUnstable loses its newest version, and so does its response.
+marked latestVersionUnstable loses its newest version, and so does its response. What brokers of one cluster say to each
+other is defined beside the modules, in wire/messages, in the same form and with keys that Kafka will never use.
 """
 
 import argparse
@@ -33,6 +34,8 @@ DATA_MODULES = {
     "data_default_principal": ("DefaultPrincipalData",),
 }
 """Schemas outside requests and internal topics that a broker meets; KRaft's own records are of no use to us."""
+
+PRIVATE_KEYS_FROM = 20_000
 
 PYTHON_TYPES = {
     "bool": "bool", "int8": "int", "int16": "int", "uint16": "int", "int32": "int", "uint32": "int", "int64": "int",
@@ -76,6 +79,17 @@ def read_definitions(jars: list[Path]) -> dict[str, dict[str, Any]]:
                     text = archive.read(name).decode()
                     definition = json.loads(re.sub(r"(?m)^\s*//.*$", "", text))
                     found[definition["name"]] = definition
+    return found
+
+
+def read_private_definitions(directory: Path) -> dict[str, dict[str, Any]]:
+    """The definitions of this project's own messages, by name; a key that could be Kafka's is an error."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(directory.glob("*.json")):
+        definition = json.loads(path.read_text())
+        if definition["apiKey"] < PRIVATE_KEYS_FROM:
+            raise SystemExit(f"{path.name}: private API keys begin at {PRIVATE_KEYS_FROM}")
+        found[definition["name"]] = definition
     return found
 
 
@@ -267,6 +281,17 @@ class Api:
 
 def collect(definitions: dict[str, dict[str, Any]]) -> tuple[list[Api], dict[str, Module], list[str]]:
     """Modules by name, the API rows, and the index rows of the internal topics' records."""
+    apis, modules = collect_apis(definitions)
+    records = collect_records(definitions, modules)
+    for module_name, names in DATA_MODULES.items():
+        modules[module_name] = Module(module_name)
+        for name in names:
+            modules[module_name].add(definitions[name], definitions[name]["validVersions"])
+    return apis, modules, records
+
+
+def collect_apis(definitions: dict[str, dict[str, Any]]) -> tuple[list[Api], dict[str, Module]]:
+    """One module per API, and the API rows."""
     apis: list[Api] = []
     modules: dict[str, Module] = {}
     requests = [d for d in definitions.values() if d["type"] == "request" and d["validVersions"] != "none"]
@@ -281,12 +306,7 @@ def collect(definitions: dict[str, dict[str, Any]]) -> tuple[list[Api], dict[str
         modules[module.name] = module
         listeners = tuple(sorted(request.get("listeners", [])))
         apis.append(Api(request["apiKey"], name, valid, request["flexibleVersions"], listeners, module.name))
-    records = collect_records(definitions, modules)
-    for module_name, names in DATA_MODULES.items():
-        modules[module_name] = Module(module_name)
-        for name in names:
-            modules[module_name].add(definitions[name], definitions[name]["validVersions"])
-    return apis, modules, records
+    return apis, modules
 
 
 def collect_records(definitions: dict[str, dict[str, Any]], modules: dict[str, Module]) -> list[str]:
@@ -351,14 +371,14 @@ INDEX_TAIL = '''
 
 @cache
 def request_class(key: int) -> type[Message]:
-    """The request class of an API, for all its versions. Raises KeyError for a key that Kafka {version} lacks."""
-    return _load(APIS[key].module, f"{APIS[key].name}Request")
+    """The request class of an API, for all its versions. Raises KeyError for a key that nobody defines."""
+    return _load(ALL_APIS[key].module, f"{ALL_APIS[key].name}Request")
 
 
 @cache
 def response_class(key: int) -> type[Message]:
-    """The response class of an API, for all its versions. Raises KeyError for a key that Kafka {version} lacks."""
-    return _load(APIS[key].module, f"{APIS[key].name}Response")
+    """The response class of an API, for all its versions. Raises KeyError for a key that nobody defines."""
+    return _load(ALL_APIS[key].module, f"{ALL_APIS[key].name}Response")
 
 
 @cache
@@ -376,8 +396,10 @@ def _load(module: str, name: str) -> type[Message]:
 
 
 __all__ = [
+    "ALL_APIS",
     "APIS",
     "OFFSETS",
+    "PRIVATE_APIS",
     "RECORDS",
     "TRANSACTIONS",
     "ApiEntry",
@@ -389,7 +411,8 @@ __all__ = [
 '''
 
 
-def render_index(apis: list[Api], records: list[str]) -> str:
+def api_rows(apis: list[Api]) -> str:
+    """The rows of a table of APIs."""
     rows = []
     for api in apis:
         first = int(api.valid.split("-")[0])
@@ -397,7 +420,14 @@ def render_index(apis: list[Api], records: list[str]) -> str:
         versions = f"{first}, {last_version(api.valid)}, {flexible}"
         values = f'{api.key}, "{api.name}", {versions}, {"broker" in api.listeners}, "{api.module}"'
         rows.append(f"    {api.key}: ApiEntry({values}),\n")
-    tables = "APIS: dict[int, ApiEntry] = {\n" + "".join(rows) + "}\n\n"
+    return "".join(rows)
+
+
+def render_index(apis: list[Api], private: list[Api], records: list[str]) -> str:
+    tables = "APIS: dict[int, ApiEntry] = {\n" + api_rows(apis) + "}\n\n"
+    tables += "PRIVATE_APIS: dict[int, ApiEntry] = {\n" + api_rows(private) + "}\n"
+    tables += '"""What the brokers of one cluster say to each other, on a listener of their own only."""\n\n'
+    tables += "ALL_APIS: dict[int, ApiEntry] = {**APIS, **PRIVATE_APIS}\n\n"
     tables += "RECORDS: tuple[RecordEntry, ...] = (\n" + "".join(records) + ")\n"
     text = f"{FIRST_LINE}\n{INDEX_HEAD}{tables}{INDEX_TAIL}"
     return text.replace("{version}", KAFKA_VERSION.rpartition(".")[0])
@@ -406,9 +436,11 @@ def render_index(apis: list[Api], records: list[str]) -> str:
 def generate(jars: list[Path]) -> dict[Path, str]:
     """Every generated file with its text."""
     apis, modules, records = collect(read_definitions(jars))
+    private, private_modules = collect_apis(read_private_definitions(WIRE / "messages"))
+    modules |= private_modules
     files = {WIRE / "apis" / f"{module.name}.py": Writer(module).render() for module in modules.values()}
     files[WIRE / "apis" / "__init__.py"] = f'{FIRST_LINE}\n"""One module per API, imported on first use."""\n'
-    files[WIRE / "index.py"] = render_index(apis, records)
+    files[WIRE / "index.py"] = render_index(apis, private, records)
     return files
 
 
