@@ -1,10 +1,10 @@
 """Programs of a cluster, composed as assembly does: a broker among others, and an adopter that drains a dead one's log."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from automq_broker.assembly.broker_configs import LiveConfigs
@@ -21,7 +21,7 @@ from automq_broker.engine.metadata_node import MetadataNode
 from automq_broker.engine.metadata_values import ClusterKnobs
 from automq_broker.engine.start import Identity
 from automq_broker.engine.supervise import Supervisor
-from automq_broker.kernel.errors import Fenced
+from automq_broker.kernel.errors import Corrupt, Fenced
 from automq_broker.kernel.ids import BrokerEpoch, NodeId
 from automq_broker.meta.rows import Endpoint
 from automq_broker.settings import Settings
@@ -34,9 +34,11 @@ from twins.virtual_time import LoopClock
 from sim.bucket import SimBucket
 from sim.network import SimNetwork
 from sim.options import Options
-from sim.process import PRODUCER_ID_EXPIRATION_MS, BrokerProcess, Process, outside
+from sim.process import PRODUCER_ID_EXPIRATION_MS, BrokerProcess, Gone, Process, outside
 from sim.truth import Truth
 from sim.volume import AttachedWal
+
+T = TypeVar("T")
 
 _HAND_OVER_SHARE = 0.5
 
@@ -57,6 +59,15 @@ class Member(BrokerProcess):
         self._truth = truth
         self._is_draining = False
         network.places[endpoint] = place
+
+    async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = 1e9) -> T:
+        """See Process. The error of a disk that was taken away ends the broker with its connections: nobody is told of it."""
+        try:
+            return await super().call(work, timeout_s)
+        except Corrupt as error:
+            if not self.device.is_pulled:
+                raise
+            raise Gone from error
 
     async def stop(self) -> None:
         """The orderly end: the others take the partitions over first."""

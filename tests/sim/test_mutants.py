@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 60
+SEEDS = 100
 
 
 @dataclass(frozen=True)
