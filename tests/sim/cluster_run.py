@@ -65,6 +65,15 @@ class ClusterRun(Run):
     def _make_clients(self) -> list[Client]:
         return [*super()._make_clients(), Mover(self._scene, "mover")]
 
+    def _counts(self) -> dict[str, int]:
+        truth, operator = self._world.truth, self._world.operator
+        return super()._counts() | {
+            "moves": truth.moves,
+            "rescues": truth.rescues,
+            "adoptions": operator.adoptions,
+            "orderly stops": self._trace.counts["stopped"],
+        }
+
     async def _restart(self) -> None:
         """Of one broker."""
         machine = self._rng.choice(list(self._world.hosts))

@@ -80,7 +80,7 @@ class Machine:
         world.trace.note("fault", f"node {self.node_id} is asked to stop")
         try:
             await process.call(process.stop, world.options.world.stop_grace_s)
-            world.trace.note("process", f"node {self.node_id} stopped in order")
+            world.trace.note("stopped", f"node {self.node_id} stopped in order")
         except (Gone, TimeoutError) as why:
             world.trace.note("process", f"node {self.node_id} did not stop in order: {why!r}")
         except (AutomqError, WalWriteFailed) as failure:

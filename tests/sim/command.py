@@ -3,6 +3,7 @@
 import multiprocessing
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -48,18 +49,19 @@ def run(
     """Print a line per seed and everything about the failures; True if there were none."""
     deadline = time.monotonic() + 60 * wall_minutes if wall_minutes is not None else float("inf")
     failed: list[int] = []
-    total = faults = 0
+    total, sums = 0, Counter[str]()
     for outcome in _outcomes(seeds, minutes, jobs, is_verbose, brokers):
         print(line_of(outcome), flush=True)
         total += 1
-        faults += outcome.counts["faults"]
+        sums.update(outcome.counts)
         if outcome.violation is not None:
             failed.append(outcome.options.seed)
             print("\n".join(failure_of(outcome)), flush=True)
         if time.monotonic() >= deadline:
             break
     shown = ", ".join(map(str, failed[:20]))
-    print(f"{total} seeds, {faults} faults, {len(failed)} failed{': ' if failed else ''}{shown}")
+    print(", ".join(f"{count} {name}" for name, count in sums.items()))
+    print(f"{total} seeds, {sums['faults']} faults, {len(failed)} failed{': ' if failed else ''}{shown}")
     return not failed
 
 

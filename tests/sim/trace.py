@@ -9,7 +9,7 @@ KEPT = 400
 
 
 class Trace:
-    """Events have a kind; those of kind "fault" and "process" are kept apart, since they explain a failure."""
+    """Events have a kind; those of kind "fault", "process" and "stopped" are kept apart: they explain a failure."""
 
     def __init__(self, show: Callable[[str], None] | None = None) -> None:
         self._hash = hashlib.blake2b(digest_size=8)
@@ -24,7 +24,7 @@ class Trace:
         self._hash.update(line.encode())
         self.counts[kind] += 1
         self.recent.append(line)
-        if kind in ("fault", "process"):
+        if kind in ("fault", "process", "stopped"):
             self.faults.append(line)
         if self._show is not None:
             self._show(line)

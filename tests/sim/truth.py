@@ -37,6 +37,10 @@ class Truth:
         self.state = State("")
         self.seq = 0
         self.head: Head | None = None
+        self.moves = 0
+        """Openings by a broker that was not the last owner."""
+        self.rescues = 0
+        self._last_owner: dict[int, int] = {}
         self._store = store
         self._fail = fail
         self._grants: dict[int, list[tuple[int, int]]] = {}
@@ -95,8 +99,11 @@ class Truth:
             if node is not None and node.broker_epoch >= record.broker_epoch:
                 self._fail(Violation(f"5a.1: node {record.node_id} goes back to epoch {record.broker_epoch}"))
             self._grants.setdefault(record.node_id, []).append((seq, record.broker_epoch))
+            self.rescues += isinstance(record, NodeRescued)
         elif isinstance(record, StreamOpened):
             self._judge_open(record)
+            self.moves += self._last_owner.get(record.stream_id, record.node_id) != record.node_id
+            self._last_owner[record.stream_id] = record.node_id
         elif isinstance(record, ObjectAdded | BlockLeased):
             self._judge_epoch(record.node_id, record.broker_epoch, type(record).__name__)
 
