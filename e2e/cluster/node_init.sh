@@ -35,6 +35,12 @@ start() { # NAME COMMAND...: its output in the cluster's logs
   echo $! > "/run/$name.pid"
 }
 
+keep() { # NAME COMMAND...: started again when it fails, as systemd does
+  local name=$1
+  shift
+  until "$@" >> "$LOGS/$NODE-$name.log" 2>&1; do sleep 1; done &
+}
+
 start containerd containerd --config "$HOME_FOLDER/containerd.toml"
 until [ -S /run/containerd/containerd.sock ]; do sleep 0.05; done
 
@@ -48,12 +54,12 @@ done
 
 # The disks of the machine are there before the kubelet asks for them.
 start csi env PYTHONPATH="$ROOT" "$PYTHON" -m e2e.csi node --name "$NODE" --machine "$MACHINE" --zone "$ZONE"
-start kubelet "$KUBELET" --config="$HOME_FOLDER/kubelet.json" --kubeconfig="$KUBELET_CONFIG" --root-dir=/var/lib/kubelet \
+keep kubelet "$KUBELET" --config="$HOME_FOLDER/kubelet.json" --kubeconfig="$KUBELET_CONFIG" --root-dir=/var/lib/kubelet \
   --hostname-override="$NODE" --node-ip="$IP" --node-labels="$LABELS" --provider-id="$PROVIDER_ID" --v=2
 start kube-proxy "$KUBE_PROXY" --config="$HOME_FOLDER/kube-proxy.json" --v=2
 touch "$HOME_FOLDER/booted"
 
-# The first process adopts every orphan; nothing is started again, as on a machine whose supervisor is gone.
+# The first process adopts every orphan. Only the kubelet is started again: it ends where a busy machine's containerd is slow.
 set +e
 while :; do
   wait -n
