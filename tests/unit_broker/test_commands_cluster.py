@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 from automq_broker.cli import OK, REFUSED, run
-from automq_broker.commands.cluster import DEGRADED
+from automq_broker.commands.cluster_options import DEGRADED
 from automq_broker.contract.local import CLUSTER_FILE, LocalCluster
 from automq_broker.kernel.ids import NodeId, ObjectId
 from automq_broker.lake.keys import data_key
