@@ -150,6 +150,7 @@ def _environment(node: Node, machine: str, groups: Sequence[Path], images: Seque
         "HOME_FOLDER": str(node_files.folder(node)),
         "LOGS": str(LOGS),
         "ROOT": str(ROOT),
+        "KEPT": " ".join(sorted({each for each in (str(ROOT), sys.prefix) if each.startswith("/var/")})),
         "PYTHON": sys.executable,
         "NODE": node.name,
         "ZONE": node.zone,

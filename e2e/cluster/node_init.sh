@@ -20,7 +20,19 @@ for hierarchy in $HIERARCHIES; do
 done
 mount -t tmpfs tmpfs /run
 mkdir /run/lock
+# What the node's own /var hides of the machine's, and its programs need (a checkout below /var), is laid there again.
+kept=0
+for folder in $KEPT; do
+  kept=$((kept + 1))
+  mkdir -p "$HOME_FOLDER/kept/$kept" "$HOME_FOLDER$folder"
+  mount --bind "$folder" "$HOME_FOLDER/kept/$kept"
+done
 mount --bind "$HOME_FOLDER/var" /var
+kept=0
+for folder in $KEPT; do
+  kept=$((kept + 1))
+  mount --bind "$HOME_FOLDER/kept/$kept" "$folder"
+done
 mount --bind "$HOME_FOLDER/sysctl/overcommit_memory" /proc/sys/vm/overcommit_memory
 mount --bind "$HOME_FOLDER/sysctl/panic" /proc/sys/kernel/panic
 mount --bind "$HOME_FOLDER/sysctl/panic_on_oops" /proc/sys/kernel/panic_on_oops

@@ -26,7 +26,7 @@ PROGRAMS = {
 """Program -> the Debian packages that bring it."""
 
 NETWORK_PLUGIN = Path("/usr/lib/cni/bridge")
-HIDDEN_ON_NODES = ("/var", "/run", "/proc", "/sys")
+HIDDEN_ON_NODES = ("/run", "/proc", "/sys")
 
 
 class CannotRun(Exception):
@@ -56,7 +56,8 @@ def _reasons() -> list[str]:
     missing = cgroups.missing()
     if missing:
         reasons.append(f"no control groups of version 1 for {', '.join(missing)}; version 2 alone is not enough")
-    for needed, how in ((CACHE, "set AUTOMQ_E2E_CACHE"), (ROOT, "move it"), (Path(sys.prefix), "make .venv elsewhere")):
-        if any(needed.is_relative_to(folder) for folder in HIDDEN_ON_NODES):
-            reasons.append(f"nodes have a /var and /run of their own and do not see {needed}: {how}")
+    hidden = {CACHE: ("/var", *HIDDEN_ON_NODES), ROOT: HIDDEN_ON_NODES, Path(sys.prefix): HIDDEN_ON_NODES}
+    for needed, folders in hidden.items():
+        if any(needed.is_relative_to(folder) for folder in folders):
+            reasons.append(f"nodes have a {' and '.join(folders)} of their own and do not see {needed}: move it")
     return reasons
