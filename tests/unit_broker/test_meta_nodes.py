@@ -312,6 +312,16 @@ def test_a_node_is_active_only_with_its_wal_epoch_confirmed():
     assert len(world.records) == 3
 
 
+def test_a_start_that_did_not_hear_that_it_is_active_lifts_its_own_fence_by_repeating_the_word():
+    world = MetaWorld(nodes=1)
+    epoch = world.epochs[0]
+    world.do(FenceNode(node_id=0, broker_epoch=epoch))
+    with pytest.raises(Retry):
+        world.do(ConfirmWal(node_id=0, broker_epoch=epoch))
+    world.do(NodeRecovered(node_id=0, broker_epoch=epoch))
+    assert world.state.nodes[0].status is NodeStatus.ACTIVE
+
+
 def test_the_soft_fence_holds_commits_until_a_heartbeat_at_the_same_epoch():
     world = MetaWorld(nodes=1)
     epoch = world.epochs[0]

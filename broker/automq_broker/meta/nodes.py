@@ -172,7 +172,13 @@ def confirm_wal(state: "State", command: ConfirmWal) -> Decision[None]:
 
 
 def recovered(state: "State", command: NodeRecovered) -> Decision[None]:
-    """RECOVERING -> ACTIVE; a node that is ACTIVE stays so."""
+    """RECOVERING -> ACTIVE; a node that is ACTIVE stays so, and a fence is lifted.
+
+    A start whose word was carried out and whose answer was lost has no heartbeat yet that could lift it: it repeats this.
+    """
+    node = state.nodes.get(command.node_id)
+    if node is not None and node.status is NodeStatus.FENCED and node.broker_epoch == command.broker_epoch:
+        return _go(node, NodeStatus.ACTIVE)
     node = speaker(state, command.node_id, command.broker_epoch)
     if node.status is NodeStatus.RECOVERING and not node.is_wal_confirmed:
         raise NotMine(f"node {node.node_id} has not confirmed WAL epoch {node.broker_epoch}")
