@@ -287,6 +287,23 @@ def test_a_read_that_outlives_its_partitions_move_ends_at_the_mark_it_tells() ->
     run_virtual(in_cluster(scenario))
 
 
+def test_a_read_that_outlives_its_partitions_move_does_not_skip_what_the_next_owner_deleted() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        first, second, streams = await two_nodes(cluster)
+        for number in range(3):
+            await produce(first, 0, b"a%d" % number)
+        before = first.running.engine.partition(TOPIC, 0)
+        await cluster.assign(streams, 2)
+        await second.serves(streams)
+        advance = AdvanceStart(stream_id=StreamId(streams[0]), start_offset=Offset(2), now_ms=0)
+        await cluster.control.submit(advance)
+        with pytest.raises(ClientFault) as refusal:
+            await first.running.engine.reader.read(before, Offset(0), 1 << 20)
+        assert refusal.value.code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+    run_virtual(in_cluster(scenario))
+
+
 class _LateAnswers(Link):
     """The answer to OpenStream is on its way until `released` is set."""
 

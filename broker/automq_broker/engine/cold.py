@@ -99,6 +99,11 @@ class ColdReader:
                 self._cache.taken(row.object_id, entry.position, (stream_id, reader))
         return pieces
 
+    def start_offset(self, stream_id: StreamId) -> Offset:
+        """What is below is deleted, as far as the metadata are known here, whoever owns the stream; 0 if it is gone."""
+        head = self._metadata.state.stream_head(stream_id)
+        return Offset(0) if head is None else head.start_offset
+
     def served(self, stream_id: StreamId, reader: str, offset: Offset, next_offset: Offset, size_bytes: int) -> None:
         """An answer from `offset` up to `next_offset` left: fetch early what this reader will want."""
         early = self._readahead.served(

@@ -78,7 +78,8 @@ class Reader:
         """As `read_now`, and waits for the ring or the bucket where memory does not have it.
 
         `reader` names the consumer for read-ahead. Raises ClientFault KAFKA_STORAGE_ERROR when a referenced object is
-        missing or its bytes are wrong: that partition is in trouble, the broker stays.
+        missing or its bytes are wrong: that partition is in trouble, the broker stays. NOT_LEADER_OR_FOLLOWER when the
+        partition went to another broker meanwhile and what was asked for is not there any more.
         """
         trouble: Exception | None = None
         for _ in range(_RESOLVE_TRIES):
@@ -91,6 +92,8 @@ class Reader:
                 else:
                     segments, size = await self._from_bucket(partition, offset, max_bytes, reader)
             except (NotFound, Corrupt, Retry) as error:  # Retry: trimmed from the ring meanwhile
+                if not partition.is_held:  # nobody tells it any more what the next owner deletes
+                    raise ClientFault(ErrorCode.NOT_LEADER_OR_FOLLOWER, str(error)) from error
                 trouble = error
                 continue
             return ReadAnswer(segments, size, partition.log.high_watermark, partition.log.start_offset)
@@ -119,6 +122,8 @@ class Reader:
     ) -> tuple[list[memoryview], int]:
         segments: list[memoryview] = []
         size, next_offset = 0, offset
+        if offset < self._cold.start_offset(partition.stream_id):
+            raise NotFound(f"offset {offset} of stream {partition.stream_id} was deleted meanwhile")
         limit = partition.log.high_watermark  # the bucket has more, once the partition went to another broker
         for entry, data in await self._cold.read(partition.stream_id, offset, max_bytes, reader):
             if entry.first_offset >= limit:
