@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+from automq_broker.kernel.ids import NodeId, StreamId
 from twins.memory_bucket import Faults
 
 from sim.cluster_world import ClusterWorld, Machine, freeze, thaw
 from sim.faults import FaultSchedule
+from sim.moves import order_move, targets
 
 _CLOCK_JUMP_MAX_MS = 25 * 60_000
 """Two clocks are never further apart than message.timestamp.after.max.ms."""
 
 _LATE_MAX_S = 20.0
+_MOVES_OFF_MAX = 6
 
 
 class ClusterFaults(FaultSchedule):
@@ -132,6 +135,22 @@ class ClusterFaults(FaultSchedule):
         self._later(machine.kill)
         self._world.start(self._deliver_late(machine, node.broker_epoch, words))
 
+    def _move_off_slow_disk(self) -> None:
+        """What closes there has appends in flight, and the longer the slower."""
+        machine, slow_s = self._host(), self._rng.choice((0.1, 0.5, 2.0))
+        machine.disk_faults.write_slow, machine.disk_faults.slow_s = 0.9, slow_s
+        self._note(f"disk of node {machine.node_id} is slow, up to {slow_s} s, and partitions move off it")
+        self._world.start(self._move_off(machine.node_id))
+
+    async def _move_off(self, node_id: int) -> None:
+        for _ in range(self._rng.randint(2, _MOVES_OFF_MAX)):
+            await asyncio.sleep(self._rng.uniform(0.1, 2.0))
+            state = self._world.truth.state
+            streams = [StreamId(each.stream_id) for each in state.open_streams_of(NodeId(node_id))]
+            others = [each for each in targets(state) if each != node_id]
+            if streams and others:
+                await order_move(self._world, streams, self._rng.choice(others))
+
     async def _deliver_late(self, machine: Machine, epoch: int, words: list[tuple[str, bytes]]) -> None:
         process = machine.process
         deadline = self._world.now() + _LATE_MAX_S
@@ -163,6 +182,7 @@ _KINDS: list[Callable[..., None]] = [
     *[ClusterFaults._kill_controller] * 2,
     ClusterFaults._kill_adopter,
     *[ClusterFaults._late_words] * 5,
+    *[ClusterFaults._move_off_slow_disk] * 4,
 ]
 
 __all__ = ["ClusterFaults"]

@@ -1,23 +1,15 @@
 """One seed of many brokers: as one of a single broker, with moves ordered all the time and the operator at work."""
 
 import asyncio
-from functools import partial
 
-from automq_broker.kernel.errors import ClientFault
-from automq_broker.kernel.ids import NodeId
-from automq_broker.meta.commands import AssignStreams
-from automq_broker.meta.rows import NodeStatus
-
-from sim.clients import TRY_AGAIN, Client
+from sim.clients import Client
 from sim.cluster_checker import ClusterChecker
 from sim.cluster_faults import ClusterFaults
 from sim.cluster_world import ClusterWorld
+from sim.moves import order_move, targets
 from sim.options import Options
-from sim.process import Gone
 from sim.run import Run
 from sim.trace import Trace
-
-_CALL_TIMEOUT_S = 20.0
 
 
 class Mover(Client):
@@ -31,20 +23,16 @@ class Mover(Client):
             await self.round()
 
     async def round(self) -> None:
-        """One order; whether it is carried out is nobody's promise."""
-        process = await self.scene.world.serving()
-        state = process.control.state
-        targets = [node.node_id for node in state.nodes.values() if node.status is NodeStatus.ACTIVE]
+        """One order, from what some broker knows."""
+        state = (await self.scene.world.serving()).control.state
+        able = targets(state)
         streams = [row.stream_id for topic in state.topics() for row in topic.partitions]
-        if not targets or not streams:
+        if not able or not streams:
             return
         chosen = streams if self.rng.random() < 0.1 else self.rng.sample(streams, 1)
-        order = AssignStreams(stream_ids=tuple(chosen), node_id=NodeId(self.rng.choice(sorted(targets))))
-        self.note(f"moves {list(chosen)} to {order.node_id}")
-        try:
-            await process.call(partial(process.control.submit, order), _CALL_TIMEOUT_S)
-        except (Gone, TimeoutError, ClientFault, *TRY_AGAIN):
-            return
+        target = self.rng.choice(able)
+        self.note(f"moves {list(chosen)} to {target}")
+        await order_move(self.scene.world, chosen, target)
 
 
 class ClusterRun(Run):
