@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 BROKERS: Final = 'job="$cluster",pod=~"$broker"'
 CALLING: Final = (
-    "Degraded|FencingPending|WALUnavailable|WALRetained|ScalingLimited|DisruptionBlocked|RolloutHalted"
+    "Degraded|FencingPending|WALUnavailable|WALRetained|PodsCannotStart|ScalingLimited|DisruptionBlocked|RolloutHalted"
     "|PermissionsMissing|ReconciliationPaused"
 )
 LAG: Final = (

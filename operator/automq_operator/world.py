@@ -110,6 +110,15 @@ class Instance:
     """It ended in order: everything in its log is in the bucket."""
     wants_restart: bool = False
     """Somebody asked for its restart."""
+    restarts_in_place: bool = False
+    """It ended, and the platform starts it again by itself where it is, at growing intervals."""
+    cannot_start: str = ""
+    """Why it did not even begin to run, in the platform's own words, reason first: its image is missing, for one."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it was tried again and again in this form, in vain."""
+        return bool(self.cannot_start) or self.quick_ends > 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +183,10 @@ class Adopter:
     """Why it is certainly dead although nobody saw it end: its machine is."""
     is_placed: bool = False
     """A machine was chosen for it; until then `detail` says why there is none."""
+    cannot_start: str = ""
+    """As of an instance: it has a machine, and does not even begin to run."""
+    revision: str = ""
+    """Form of the brokers that it was made from."""
     detail: str = ""
 
 

@@ -35,6 +35,8 @@ class Controllers:
     """Nodes without room for one more pod."""
     crashing: set[str] = field(default_factory=set)
     """Pods whose container does not stay up."""
+    missing_images: set[str] = field(default_factory=set)
+    """Images that no registry has."""
 
     def add_node(self, name: str, zone: str) -> None:
         """Ready."""
@@ -114,7 +116,11 @@ class Controllers:
                 self.api.remove(pod)
         self._roll(stateful_set, pods, wanted, partition)
         alive = [each for each in self.api.of("Pod") if _is_owned(each, uid)]
-        stateful_set["status"] = {"replicas": len(alive), "readyReplicas": sum(map(_is_ready, alive))}
+        stateful_set["status"] = {
+            "replicas": len(alive),
+            "readyReplicas": sum(map(_is_ready, alive)),
+            "currentRevision": current["metadata"]["annotations"][names.REVISION],
+        }
         revisions = {each["metadata"]["annotations"][names.REVISION] for each in alive}
         if alive and revisions == {spec["template"]["metadata"]["annotations"][names.REVISION]}:
             self.templates[uid] = (copy.deepcopy(spec["template"]), copy.deepcopy(spec["template"]))
@@ -146,6 +152,7 @@ class Controllers:
             volume = {"name": names.CLAIM, "persistentVolumeClaim": {"claimName": claim}}
             pod_spec["volumes"] = [*pod_spec["volumes"], volume]
         labels = template["metadata"]["labels"] | {names.POD_INDEX: str(ordinal), names.POD_NAME: name}
+        labels["controller-revision-hash"] = template["metadata"]["annotations"][names.REVISION]
         owner = {"kind": "StatefulSet", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
         self.api.put(
             {
@@ -294,6 +301,12 @@ class Controllers:
                 self.api.remove(pod, is_forced=True)
             return
         if status.get("phase") in ("Succeeded", "Failed"):
+            return
+        image = pod["spec"]["containers"][0]["image"]
+        if image in self.missing_images and not running:
+            message = f'Back-off pulling image "{image}": not found'
+            waiting = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+            status["containerStatuses"] = [{"restartCount": 0, "state": waiting}]
             return
         if pod["metadata"]["name"] in self.crashing:
             if running or not containers:

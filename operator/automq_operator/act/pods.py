@@ -12,8 +12,6 @@ from automq_operator.steps import (
     DeleteAdopter,
     GrantRescue,
     ReleaseVolume,
-    StartBroker,
-    StopBroker,
     UntaintHost,
 )
 from automq_operator.world import PROOFS_ABOUT_HOSTS, InstanceState, Proof, Status
@@ -100,18 +98,18 @@ async def release_volume(step: ReleaseVolume, hands: Hands) -> None:
     if pod is not None:
         grace_s = 0 if step.proof in PROOFS_ABOUT_HOSTS else None
         if grace_s == 0:
-            await _declare_dead(str(pod["spec"].get("nodeName") or ""), step.proof, hands)
+            await declare_dead(str(pod["spec"].get("nodeName") or ""), step.proof, hands)
         await hands.api.delete(kube.POD, namespace, pod["metadata"]["name"], step.holder, grace_s)
         return
     for attachment in hands.look.attachments or ():
         if attachment["metadata"]["uid"] == step.holder:
-            await _declare_dead(str(attachment["spec"]["nodeName"]), step.proof, hands)
+            await declare_dead(str(attachment["spec"]["nodeName"]), step.proof, hands)
             await hands.api.delete(kube.ATTACHMENT, "", attachment["metadata"]["name"], step.holder)
             return
     raise StepFailedError("whoever held the volume is gone")
 
 
-async def _declare_dead(host: str, proof: Proof, hands: Hands) -> None:
+async def declare_dead(host: str, proof: Proof, hands: Hands) -> None:
     """End the machine and taint its node, where the resource asks for that. SAFETY: the node is looked at once more."""
     failover = hands.cluster.spec.failover
     nodes = await _nodes(host, hands)
@@ -156,53 +154,11 @@ async def _write_taints(node: Object, taints: list[Object], hands: Hands) -> Non
     await hands.api.patch(kube.NODE, "", metadata["name"], [*tests, change])
 
 
-async def start_broker(step: StartBroker, hands: Hands) -> None:
-    """The StatefulSet starts brokers; what ended for good and still has its pod only stands in the way."""
-    instance = hands.world.instance(step.node_id)
-    pod = hands.pod(instance.uid) if instance is not None else None
-    if instance is None or pod is None or instance.proof is None or not instance.host:
-        return
-    if pod.get("status", {}).get("phase") in ("Failed", "Succeeded") or instance.proof in PROOFS_ABOUT_HOSTS:
-        grace_s = 0 if instance.proof in PROOFS_ABOUT_HOSTS else None
-        if grace_s == 0:
-            await _declare_dead(instance.host, instance.proof, hands)
-        await hands.api.delete(kube.POD, hands.cluster.namespace, pod["metadata"]["name"], instance.uid, grace_s)
-
-
-async def stop_broker(step: StopBroker, hands: Hands) -> None:
-    """One that is wanted comes back, in its new form if there is one; one that is not goes with the last place of its
-    StatefulSet."""
-    cluster = hands.cluster
-    pod = hands.pod(step.uid)
-    stateful_set = hands.stateful_set(cluster.zone_of(step.node_id))
-    if pod is None or stateful_set is None:
-        raise StepFailedError("it is gone already")
-    instance = hands.world.instance(step.node_id)
-    is_wanted = any(slot.node_id == step.node_id for slot in hands.world.slots)
-    if is_wanted and instance is not None and instance.revision == hands.world.revision:
-        await hands.api.delete(kube.POD, cluster.namespace, pod["metadata"]["name"], step.uid)
-        return
-    index = step.node_id - cluster.base_of(step.node_id)
-    if is_wanted:
-        change = {"op": "add", "path": "/spec/updateStrategy/rollingUpdate/partition", "value": index}
-    elif stateful_set["spec"]["replicas"] == index + 1:
-        change = {"op": "replace", "path": "/spec/replicas", "value": index}
-    else:
-        raise StepFailedError("brokers with higher node ids of its zone have to go first")
-    metadata = stateful_set["metadata"]
-    tests = [
-        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-    ]
-    await hands.api.patch(kube.STATEFUL_SET, cluster.namespace, metadata["name"], [*tests, change])
-
-
 __all__ = [
     "create_adopter",
+    "declare_dead",
     "delete_adopter",
     "release_volume",
-    "start_broker",
     "still_dead",
-    "stop_broker",
     "untaint_host",
 ]

@@ -4,7 +4,7 @@ from typing import assert_never
 
 from automq_broker.contract import admin
 
-from automq_operator.act import objects, pods
+from automq_operator.act import brokers, objects, pods
 from automq_operator.act.hands import Hands
 from automq_operator.broker_api import NoAnswerError, RefusedError
 from automq_operator.kube import KubeError
@@ -53,10 +53,10 @@ async def _carry_out(step: Step, hands: Hands) -> None:
             await pods.delete_adopter(step, hands)
         case ReleaseVolume():
             await pods.release_volume(step, hands)
-        case StartBroker():
-            await pods.start_broker(step, hands)
-        case UntaintHost() | StopBroker():
-            await (pods.untaint_host(step, hands) if isinstance(step, UntaintHost) else pods.stop_broker(step, hands))
+        case StartBroker() | StopBroker():
+            await brokers.carry_out(step, hands)
+        case UntaintHost():
+            await pods.untaint_host(step, hands)
         case ScaleTo():
             # What is wanted was remembered before this step, and is what the next turn compares with.
             return

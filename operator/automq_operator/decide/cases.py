@@ -63,6 +63,11 @@ class Case:
         return self.proof is not None and self.instance is not None and self.holder == self.instance.uid
 
     @property
+    def is_restarted_in_place(self) -> bool:
+        """Whether it ended, and whatever runs it starts it again by itself, on its own volume."""
+        return self.proof is not None and self.instance is not None and self.instance.restarts_in_place
+
+    @property
     def is_failing(self) -> bool:
         """Whether it is dead, or nobody knows better."""
         return self.is_wanted and self.instance is not None and not is_well(self.world, self.instance)
@@ -150,6 +155,13 @@ def survivors(case: Case, busy: frozenset[int]) -> list[int]:
     return [node_id for _, node_id in sorted(found)]
 
 
+def is_without_machine(case: Case) -> bool:
+    """The volume is free, and still the adopter has nowhere to run."""
+    adopter = case.adopter
+    is_waiting = adopter is not None and adopter.state is AdopterState.PENDING and not adopter.is_placed
+    return is_waiting and case.volume is not None and case.holder is None
+
+
 def is_at_work(adopter: Adopter | None, now: float, pending_max_s: float) -> bool:
     """Whether waiting for this adopter is waiting for something."""
     if adopter is None:
@@ -167,4 +179,4 @@ def entered(recovery: Recovery | None, stage: Stage, now: float) -> tuple[tuple[
     return (*(each for each in before if each[0] is not stage), (stage, now))
 
 
-__all__ = ["Case", "case_of", "entered", "is_at_work", "survivors"]
+__all__ = ["Case", "case_of", "entered", "is_at_work", "is_without_machine", "survivors"]

@@ -10,18 +10,21 @@ from automq_operator.shapes.adopter import read_about
 from automq_operator.shapes.config import size_bytes
 from automq_operator.world import Adopter, AdopterState, Host, Instance, InstanceState, Proof, Volume
 
-_NEVER_RAN: Final = frozenset(
+_CANNOT_START: Final = frozenset(
     {
-        "CrashLoopBackOff",
         "ImagePullBackOff",
         "ErrImagePull",
+        "ErrImageNeverPull",
         "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
         "CreateContainerConfigError",
         "CreateContainerError",
         "RunContainerError",
     }
 )
-"""Why a container waits that does not run, in the kubelet's own words."""
+"""Why a container waits that did not begin to run, in the kubelet's own words."""
+_NEVER_RAN: Final = _CANNOT_START | {"CrashLoopBackOff"}
 _NONE: Final[Mapping[str, Proof]] = {}
 _QUICK_END_S: Final = 60.0
 _DETACHED_S: Final = 20.0
@@ -126,7 +129,26 @@ def instance(
         quick_ends=_quick_ends(pod, last) if state is InstanceState.ENDED else 0,
         is_clean_end=state is InstanceState.ENDED and is_reported and last.get("exitCode") == 0,
         wants_restart=pod["metadata"].get("annotations", {}).get(names.RESTART_BROKER, "false") != "false",
+        restarts_in_place=proof is Proof.CONTAINERS_TERMINATED and _is_restarted(pod),
+        cannot_start=_cannot_start(pod) if is_ready else "",
     )
+
+
+def _is_restarted(pod: Object) -> bool:
+    """Whether its kubelet starts its container again by itself."""
+    is_over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not is_over and "deletionTimestamp" not in pod["metadata"]
+
+
+def _cannot_start(pod: Object) -> str:
+    """Why its container did not begin to run; a pull that fails and the pause before the next are told as the same."""
+    waiting = _status(pod).get("state", {}).get("waiting", {})
+    reason = str(waiting.get("reason", ""))
+    if reason not in _CANNOT_START or not _is_restarted(pod):
+        return ""
+    reason = {"ErrImagePull": "ImagePullBackOff"}.get(reason, reason)
+    message = " ".join(str(waiting.get("message", "")).split())[:500]
+    return f"{reason}: {message}" if message else reason
 
 
 def ended_in_order(pod: Object) -> bool:
@@ -194,6 +216,8 @@ def adopter(pod: Object, nodes: Mapping[str, Object] | None, proofs: Mapping[str
         since=since,
         attempt=about["attempt"],
         is_placed=bool(host),
+        cannot_start=_cannot_start(pod) if nodes is None or is_ready(node) else "",
+        revision=pod["metadata"].get("annotations", {}).get(names.REVISION, ""),
         proof=proof_of(node, host, proofs),
         detail=detail,
     )

@@ -127,10 +127,24 @@ def _while_they_hold(world: World, planned: Plan) -> list[Told]:
     if world.unseen and not world.is_ending:
         message = f"no permission to look at {', '.join(world.unseen)}: a dead node's volume waits for Kubernetes"
         found["PermissionsMissing"] = Told("PermissionsMissing", True, "NotGranted", message)
+    found |= _cannot_start(world)
     leaving = [each.name for each in world.hosts if each.is_leaving]
     if leaving and world.unplaced:
         found["DisruptionBlocked"] = Told("DisruptionBlocked", True, "ReplacementPending", _why_blocked(world, leaving))
     return [found[each] for each in sorted(found)]
+
+
+def _cannot_start(world: World) -> dict[str, Told]:
+    """Pods that are there and do not begin to run, with the kubelet's words about the first."""
+    wanted = {slot.node_id for slot in world.slots}
+    stuck = [(f"broker {each.node_id}", each.cannot_start) for each in world.instances if each.node_id in wanted]
+    stuck += [(f"adopter of broker {each.key.node_id}", each.cannot_start) for each in world.adopters]
+    told = [(who, why) for who, why in stuck if why]
+    if not told:
+        return {}
+    others = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    who, why = told[0]
+    return {"PodsCannotStart": Told("PodsCannotStart", True, why.partition(":")[0], f"{who}: {why}{others}")}
 
 
 def _why_blocked(world: World, leaving: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from automq_operator import names
 from automq_operator.shapes.cluster import Cluster, Manifest
-from automq_operator.shapes.pods import container_defaults, environment, mounts, pod_defaults, volumes
+from automq_operator.shapes.pods import container_defaults, environment, mounts, pod_defaults, revision, volumes
 from automq_operator.steps import CreateAdopter
 from automq_operator.world import RecoveryKey
 
@@ -36,6 +36,7 @@ def adopter(cluster: Cluster, step: CreateAdopter, *, beside: str, hosts: Sequen
             **cluster.metadata(name, names.labels(cluster.name) | names.adopter_selector(cluster.name)),
             "annotations": {
                 names.RECOVERY: json.dumps(about, sort_keys=True),
+                names.REVISION: revision(cluster),
                 "karpenter.sh/do-not-disrupt": "true",
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
             },

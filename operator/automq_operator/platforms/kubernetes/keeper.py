@@ -153,7 +153,7 @@ def _applied(steps: list[ApplyObject]) -> str:
 
 def _event(resource: Object, line: str, now: float) -> Object:
     metadata = resource["metadata"]
-    is_bad = " -- not done: " in line or "no proof" in line or "unavailable" in line
+    is_bad = any(each in line for each in (" -- not done: ", "no proof", "unavailable", "cannot start"))
     regarding = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion") if key in metadata}
     return {
         "apiVersion": kube.EVENT.api_version,
