@@ -337,6 +337,34 @@ def test_the_last_broker_alive_gives_way_once_and_then_keeps_the_seat():
     run_virtual(scenario())
 
 
+def test_the_last_broker_alive_takes_the_seat_back_at_once_when_it_is_to_stop():
+    async def scenario():
+        world = ClusterWorld()
+        first, second = await world.cluster(2)
+        world.kill(second)
+        while first.node.is_holder:
+            await asyncio.sleep(0.1)
+        first.node.leave()
+        begun = world.clock.monotonic()
+        await first.node.submit(topic(1))
+        assert world.clock.monotonic() - begun <= 1, "its last words waited for a controller that nobody would be"
+
+    run_virtual(scenario())
+
+
+def test_a_broker_that_is_to_stop_does_not_give_the_seat_up_that_its_last_words_need():
+    async def scenario():
+        world = ClusterWorld()
+        first, second = await world.cluster(2)
+        world.kill(second)
+        first.node.leave()
+        await asyncio.sleep(600)
+        assert first.node.is_holder
+        assert world.heads()[-1].epoch == 1
+
+    run_virtual(scenario())
+
+
 def test_a_lone_broker_of_a_cluster_to_be_never_gives_way():
     async def scenario():
         world = ClusterWorld()

@@ -31,7 +31,7 @@ _STOP_GRACE_S = 1.0
 
 
 class InterBroker:
-    """In the order of its life: `bind`, `make_metadata`, `serve`, `send_heartbeats`, `balance`, `stop`."""
+    """In the order of its life: `bind`, `make_metadata`, `serve`, `send_heartbeats`, `balance`, `leave`, `stop`."""
 
     def __init__(self, settings: Settings, clock: Clock, rng: Random) -> None:
         """Raises Refused if the secret cannot be read or is too short."""
@@ -51,7 +51,7 @@ class InterBroker:
         self._desk: PrivateDesk
         self._metadata: MetadataNode
         self._peers: WirePeers | None = None
-        self.is_draining = False
+        self._is_draining = False
 
     def bind(self) -> list[Bound]:
         """Take the port; nobody is accepted before `serve`."""
@@ -89,7 +89,7 @@ class InterBroker:
             wal_capacity_bytes=running.device.capacity_bytes,
             wal_free_bytes=lambda: running.writer.free_bytes,
             connections=lambda: clients.connection_count,
-            is_draining=lambda: self.is_draining,
+            is_draining=lambda: self._is_draining,
             applied_seq=lambda: self._metadata.seq,
         )
         beats = heartbeats(self._metadata, running.identity.node_id, running.broker_epoch, report.take, self._rng)
@@ -102,6 +102,11 @@ class InterBroker:
         balancer = Balancer(self._metadata, decisions, self._clock, workers, knobs)
         supervisor.start("balancer", balancer.run())
         return balancer
+
+    def leave(self) -> None:
+        """The orderly stop begins: heartbeats say so, and its commands wait for nobody who could take a free seat."""
+        self._is_draining = True
+        self._metadata.leave()
 
     async def stop(self) -> None:
         """Leave the others; the metadata has stopped already."""

@@ -239,7 +239,7 @@ class Broker:
         are_given = True
         self._supervisor.start("report of the flush", self._report_flush())
         if self._inter_broker is not None and self._running is not None:
-            self._inter_broker.is_draining = True
+            self._inter_broker.leave()
             limit_s = self._settings.network.shutdown_timeout_ms / 1000 * _HAND_OVER_SHARE
             partitions = self._running.engine.open_partitions
             node_id, now_ms = self._running.identity.node_id, self._clock.now_ms()

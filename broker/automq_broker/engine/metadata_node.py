@@ -23,23 +23,10 @@ from automq_broker.engine.metadata_election import Candidate
 from automq_broker.engine.metadata_late import late_nodes
 from automq_broker.engine.metadata_link import ControllerLink, Outbox
 from automq_broker.engine.metadata_service import MetadataService
-from automq_broker.engine.metadata_values import ClusterKnobs, Progress, Quorum
+from automq_broker.engine.metadata_values import OWN_SPEECH, ClusterKnobs, Progress, Quorum
 from automq_broker.kernel.errors import AutomqError, Bug, Refused, Retry
 from automq_broker.meta.command_codec import encode_command
-from automq_broker.meta.commands import (
-    AllocateObjectIds,
-    AllocateProducerIds,
-    CloseStream,
-    Command,
-    CommitObject,
-    ConfirmWal,
-    NodeRecovered,
-    NodeStopped,
-    OpenStream,
-    RegisterNode,
-    ReplaceObjects,
-    RescueNode,
-)
+from automq_broker.meta.commands import Command, RescueNode
 from automq_broker.meta.head import Holder
 from automq_broker.meta.repeats import settle_repeat
 from automq_broker.meta.rows import NodeStatus
@@ -51,20 +38,6 @@ from automq_broker.wire.apis.k20005_describe_nodes import DescribeNodesRequest, 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
-
-_OWN_SPEECH = (
-    AllocateObjectIds,
-    AllocateProducerIds,
-    CloseStream,
-    CommitObject,
-    ConfirmWal,
-    NodeRecovered,
-    NodeStopped,
-    OpenStream,
-    RegisterNode,
-    ReplaceObjects,
-)
-"""What a broker says for itself: it has nothing better to do than to wait for a controller that hears it."""
 
 _LOOKS_PER_SESSION = 4
 _MAY_BE_ALIVE = (NodeStatus.ACTIVE, NodeStatus.FENCED)
@@ -119,6 +92,7 @@ class MetadataNode:
         self._is_stopping = False
         self._has_given_way = False
         self._is_giving_way = False
+        self._is_leaving = asyncio.Event()
 
     # --- what it shows --------------------------------------------------------------------------------------------
 
@@ -176,6 +150,10 @@ class MetadataNode:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="metadata")
         self._task.add_done_callback(self._ended)
 
+    def leave(self) -> None:
+        """The broker begins its orderly stop: from now on a free seat is taken at once, since its last words need one."""
+        self._is_leaving.set()
+
     async def stop(self) -> None:
         """Commit what waits and release the seat, if it is ours; end. It ends after `stop_grace_s` in any case."""
         self._is_stopping = True
@@ -202,9 +180,14 @@ class MetadataNode:
                 await self._hold()
                 if self._is_giving_way:
                     self._is_giving_way = False
-                    await asyncio.sleep(_GIVING_WAY_LOOKS * self.knobs.control.watch_interval_s)
+                    await self._let_others_stand()
         except PeerDenied as denied:
             raise Refused(str(denied)) from denied
+
+    async def _let_others_stand(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GIVING_WAY_LOOKS * self.knobs.control.watch_interval_s):
+                await self._is_leaving.wait()
 
     def _begin_term(self) -> None:
         """The holder before us was silent for its session as a controller, so it is fenced as a broker until it speaks."""
@@ -272,7 +255,7 @@ class MetadataNode:
         if not self.service.sessions.is_alone(now):
             if self.service.sessions.has_heard_others:
                 self._has_given_way = False
-        elif others and not self._has_given_way:
+        elif others and not self._has_given_way and not self._is_leaving.is_set():
             _log.warning("controller seat given up reason=no other broker gets through")
             self._has_given_way = self._is_giving_way = True
             term.stop()
@@ -296,7 +279,7 @@ class MetadataNode:
         Raises the refusals of `meta.commands`; Retry when no controller answered a command of somebody else within
         `submit_timeout_s`: it may or may not have been carried out.
         """
-        is_patient = isinstance(command, _OWN_SPEECH)
+        is_patient = isinstance(command, OWN_SPEECH)
         if isinstance(command, RescueNode):
             self._heed_proof(command)
         try:

@@ -1,8 +1,34 @@
-"""Times and sizes of a broker's place among many, and how far its members are."""
+"""Times and sizes of a broker's place among many, what it says for itself, and how far its members are."""
 
 from dataclasses import dataclass, field
 
 from automq_broker.engine.control_values import ControlKnobs
+from automq_broker.meta.commands import (
+    AllocateObjectIds,
+    AllocateProducerIds,
+    CloseStream,
+    CommitObject,
+    ConfirmWal,
+    NodeRecovered,
+    NodeStopped,
+    OpenStream,
+    RegisterNode,
+    ReplaceObjects,
+)
+
+OWN_SPEECH = (
+    AllocateObjectIds,
+    AllocateProducerIds,
+    CloseStream,
+    CommitObject,
+    ConfirmWal,
+    NodeRecovered,
+    NodeStopped,
+    OpenStream,
+    RegisterNode,
+    ReplaceObjects,
+)
+"""What a broker says for itself: it has nothing better to do than to wait for a controller that hears it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,4 +101,4 @@ class Quorum:
     followers: tuple[Progress, ...] = ()
 
 
-__all__ = ["ClusterKnobs", "Progress", "Quorum"]
+__all__ = ["OWN_SPEECH", "ClusterKnobs", "Progress", "Quorum"]
