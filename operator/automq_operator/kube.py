@@ -44,6 +44,7 @@ ATTACHMENT: Final = Kind("storage.k8s.io/v1", "VolumeAttachment", "volumeattachm
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 POD_MONITOR: Final = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 CERTIFICATE: Final = Kind("cert-manager.io/v1", "Certificate", "certificates")
+AUTOSCALER: Final = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 CLUSTER: Final = Kind("automq.io/v1alpha1", "AutoMQCluster", "automqclusters")
 
 SHAPED: Final = (
@@ -70,6 +71,7 @@ KINDS: Final = {
         LEASE,
         POD_MONITOR,
         CERTIFICATE,
+        AUTOSCALER,
         CLUSTER,
         NAMESPACE,
     )
@@ -157,6 +159,7 @@ def kind_of(obj: Object) -> Kind:
 
 __all__ = [
     "ATTACHMENT",
+    "AUTOSCALER",
     "CERTIFICATE",
     "CLAIM",
     "CLUSTER",

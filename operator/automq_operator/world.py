@@ -318,6 +318,8 @@ class World:
     """The whole cluster is to end."""
     rolls_downwards: bool = False
     """The platform can only renew the brokers of a zone from the highest node id down."""
+    refused: str = ""
+    """What somebody who drives the number of brokers may ask for, and is not allowed."""
     unseen: tuple[str, ...] = ()
     """What the operator has no permission to look at, in words."""
     memory: Memory = field(default_factory=Memory)

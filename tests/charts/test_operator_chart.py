@@ -190,6 +190,7 @@ IN_NAMESPACES = {
     "policy/poddisruptionbudgets": SHAPED,
     "monitoring.coreos.com/podmonitors": SHAPED,
     "cert-manager.io/certificates": SHAPED,
+    "autoscaling/horizontalpodautoscalers": "list watch",
     "/persistentvolumeclaims": "delete list patch watch",
     "/secrets": "create get patch",
     "events.k8s.io/events": "create",

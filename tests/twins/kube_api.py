@@ -63,6 +63,8 @@ class KubeTwin:
     async def list_all(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
         """By the labels of the selector, all of which must match."""
         self.lists += 1
+        if kind.kind in self.forbidden:
+            raise ForbiddenError(f"{kind.plural} is forbidden")
         return self._matching(kind, namespace, selector)
 
     def _matching(self, kind: Kind, namespace: str, selector: str) -> list[Object]:

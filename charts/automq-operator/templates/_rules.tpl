@@ -32,6 +32,9 @@
 - apiGroups: [cert-manager.io]
   resources: [certificates]
   verbs: [list, watch, create, patch, delete]
+- apiGroups: [autoscaling]  # whether they ask for more or fewer brokers than the resource allows
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
 - apiGroups: [""]  # volumes of the write-ahead logs: they grow, and go when they are known to be empty
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch, delete]

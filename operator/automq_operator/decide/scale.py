@@ -16,7 +16,16 @@ _SUBJECT = "scaling"
 
 
 def plan_scale(world: World, memory: Memory, now: float, policy: ScalePolicy, busy: str | None) -> Plan:
-    """At most one change of the number of brokers; samples are remembered even when nothing may change."""
+    """At most one change of the number of brokers; who asks for too many or too few is told of first."""
+    plan = _by_watermark(world, memory, now, policy, busy)
+    if not world.refused:
+        return plan
+    refused = Deferral(subject=_SUBJECT, gate="bounds", reason=world.refused)
+    return replace(plan, deferrals=(refused, *plan.deferrals))
+
+
+def _by_watermark(world: World, memory: Memory, now: float, policy: ScalePolicy, busy: str | None) -> Plan:
+    """Samples are remembered even when nothing may change."""
     if policy.maximum <= policy.minimum:
         return Plan(memory=memory)
     sample, lack = _sample(world, now, policy)

@@ -12,6 +12,7 @@ from typing import Final
 from automq_operator import names
 from automq_operator.kube import (
     ATTACHMENT,
+    AUTOSCALER,
     CLUSTER,
     NODE,
     VOLUME,
@@ -29,7 +30,7 @@ _DEPARTED_S: Final = 300.0
 _DEPARTED_MAX: Final = 10_000
 _FIRST_S: Final = 15.0
 
-_UNLABELLED: Final = frozenset({CLUSTER, VOLUME, ATTACHMENT, NODE})
+_UNLABELLED: Final = frozenset({CLUSTER, VOLUME, ATTACHMENT, NODE, AUTOSCALER})
 """Kinds that the operator does not make, so that none of its labels selects them."""
 
 Key = tuple[str, str]

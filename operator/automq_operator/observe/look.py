@@ -7,7 +7,8 @@ from functools import partial
 from typing import Protocol
 
 from automq_operator import kube, names
-from automq_operator.kube import ForbiddenError, Kind, KubeApi, NotFoundError, Object
+from automq_operator.kube import ForbiddenError, Kind, KubeApi, NotFoundError, Object, UnavailableError
+from automq_operator.observe.autoscalers import target_of
 from automq_operator.world import Proof
 
 SHARED_MAX_AGE_S = 2.0
@@ -35,6 +36,8 @@ class Look:
     volumes: list[Object] | None = None
     attachments: list[Object] | None = None
     nodes: list[Object] | None = None
+    autoscalers: list[Object] | None = None
+    """Those that drive this resource."""
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     """What a provider proves about machines, by node name."""
 
@@ -91,15 +94,16 @@ class Shared:
         self._rights: dict[Kind, tuple[float, bool]] = {}
         self._kinds: dict[Kind, tuple[float, bool]] = {}
 
-    async def all(self, kind: Kind) -> list[Object] | None:
-        """All objects of a kind; None if the account may not see them."""
-        if not kind.is_namespaced and not await self._is_allowed(kind):
+    async def all(self, kind: Kind, namespace: str = "") -> list[Object] | None:
+        """All objects of a kind; None if the account may not see them: in this namespace, which is as good as any."""
+        is_doubtful = not kind.is_namespaced or kind is kube.AUTOSCALER
+        if is_doubtful and not await self._is_allowed(kind, namespace):
             return None
         return await self.views.all(kind)
 
-    async def _is_allowed(self, kind: Kind) -> bool:
+    async def _is_allowed(self, kind: Kind, namespace: str) -> bool:
         async def ask() -> bool:
-            return all([await self._api.may(verb, kind) for verb in ("list", "watch")])
+            return all([await self._api.may(verb, kind, namespace) for verb in ("list", "watch")])
 
         return await self._known(self._rights, kind, ask)
 
@@ -143,7 +147,17 @@ async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look 
         volumes=await shared.all(kube.VOLUME),
         attachments=await shared.all(kube.ATTACHMENT),
         nodes=await shared.all(kube.NODE),
+        autoscalers=await _autoscalers(shared, namespace, name),
     )
+
+
+async def _autoscalers(shared: Shared, namespace: str, name: str) -> list[Object] | None:
+    """They are told about and never acted upon: where they cannot be seen, everything else goes on."""
+    try:
+        found = await shared.all(kube.AUTOSCALER, namespace)
+    except (NotFoundError, UnavailableError):
+        return None
+    return None if found is None else [each for each in found if target_of(each) == (namespace, name)]
 
 
 async def _is_ending_with_its_namespace(api: KubeApi, resource: Object) -> bool:

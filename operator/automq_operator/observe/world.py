@@ -9,6 +9,7 @@ from automq_operator import broker_api, names
 from automq_operator.broker_api import Metadata
 from automq_operator.kube import Object
 from automq_operator.observe import pods
+from automq_operator.observe.autoscalers import refusal
 from automq_operator.observe.frame import is_ending, wanted_count
 from automq_operator.observe.look import Look
 from automq_operator.shapes import zones
@@ -71,12 +72,13 @@ def world_of(
         rolls_downwards=True,
         unplaced=pods.unplaced_brokers(look.pods),
         unseen=_unseen(look, cluster),
+        refused=refusal(look.autoscalers or [], cluster.spec.autoscaling),
         memory=memory,
     )
 
 
 def _unseen(look: Look, cluster: Cluster) -> tuple[str, ...]:
-    seen = {"nodes": look.nodes}
+    seen = {"nodes": look.nodes, "autoscalers": look.autoscalers}
     if cluster.has_volumes:
         seen |= {"persistent volumes": look.volumes, "volume attachments": look.attachments}
     return tuple(name for name, found in seen.items() if found is None)

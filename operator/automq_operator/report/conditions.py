@@ -30,7 +30,7 @@ def conditions(world: World, planned: Plan, failures: Mapping[Step, str]) -> lis
         Told("Progressing", bool(moves), "Working" if moves else "Settled", moves),
         _degraded(recovering, failed, down),
         _recovered(world, len(recovering)),
-        _of_gates("ScalingLimited", planned.deferrals, ("limit", "simulation", "busy"), "scaling", "NotLimited"),
+        _scaling_limited(planned.deferrals),
         Told("ReconciliationPaused", bool(world.held), "Held" if world.held else "Active", world.held),
         *_while_they_hold(world, planned),
     ]
@@ -125,13 +125,17 @@ def _while_they_hold(world: World, planned: Plan) -> list[Told]:
         message = f"volumes of brokers that are gone: {', '.join(map(str, kept))}"
         found.setdefault("WALRetained", Told("WALRetained", True, "Kept", message))
     if world.unseen and not world.is_ending:
-        message = f"no permission to look at {', '.join(world.unseen)}: a dead node's volume waits for Kubernetes"
+        message = f"no permission to look at {', '.join(world.unseen)}{_what_waits(world.unseen)}"
         found["PermissionsMissing"] = Told("PermissionsMissing", True, "NotGranted", message)
     found |= _cannot_start(world)
     leaving = [each.name for each in world.hosts if each.is_leaving]
     if leaving and world.unplaced:
         found["DisruptionBlocked"] = Told("DisruptionBlocked", True, "ReplacementPending", _why_blocked(world, leaving))
     return [found[each] for each in sorted(found)]
+
+
+def _what_waits(unseen: tuple[str, ...]) -> str:
+    return ": a dead node's volume waits for Kubernetes" if set(unseen) - {"autoscalers"} else ""
 
 
 def _cannot_start(world: World) -> dict[str, Told]:
@@ -155,11 +159,15 @@ def _why_blocked(world: World, leaving: list[str]) -> str:
     return f"brokers {waiting} have no node{told}, so broker {node_id} holds up the drain of {', '.join(leaving)}"
 
 
-def _of_gates(kind: str, deferrals: Iterable[Deferral], gates: tuple[str, ...], subject: str, otherwise: str) -> Told:
+_LIMITS = {"bounds": "AutoscalerBounds", "limit": "Limit", "simulation": "Simulation", "busy": "Busy"}
+"""Gates at which scaling is held up by something that may last."""
+
+
+def _scaling_limited(deferrals: Iterable[Deferral]) -> Told:
     for each in deferrals:
-        if each.subject == subject and each.gate in gates:
-            return Told(kind, True, each.gate.title().replace(" ", ""), each.reason)
-    return Told(kind, False, otherwise)
+        if each.subject == "scaling" and each.gate in _LIMITS:
+            return Told("ScalingLimited", True, _LIMITS[each.gate], each.reason)
+    return Told("ScalingLimited", False, "NotLimited")
 
 
 def merged(told: list[Told], before: list[dict[str, Any]], generation: int, stamp: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from automq_operator import kube
 from automq_operator.kube import Kind, Object
+from automq_operator.observe.autoscalers import target_of
 from automq_operator.observe.pods import matters
 from automq_operator.platforms.kubernetes.keeper import Keeper
 from automq_operator.report import metrics
@@ -47,6 +48,12 @@ class Keepers:
             # A second door beside kopf's, which was seen to be deaf for ever after a start at a bad moment. What is gone
             # is seen here too: its keeper finds nothing, and ends.
             self.seen(str(metadata.get("namespace")), str(metadata["name"]))
+            return
+        if kind is kube.AUTOSCALER:
+            # Its status changes every few seconds, and is nobody's business here.
+            target = target_of(obj)
+            if target is not None and (before is None or before["spec"] != obj["spec"]):
+                self.changed(*target)
             return
         if kind.is_namespaced:
             self.changed(str(metadata.get("namespace")), str(metadata.get("labels", {}).get(_INSTANCE)))
