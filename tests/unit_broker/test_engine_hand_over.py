@@ -2,17 +2,26 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from automq_broker.engine import start as engine_start
 from automq_broker.engine.hand_over import hand_over
 from automq_broker.engine.recover import read_superblock
 from automq_broker.kernel.errors import ClientFault
-from automq_broker.meta.commands import AssignStreams, CloseStream, FenceNode, LiftFence, StopCluster
+from automq_broker.meta.commands import (
+    AssignStreams,
+    CloseStream,
+    Command,
+    FenceNode,
+    LiftFence,
+    OpenStream,
+    StopCluster,
+)
 from automq_broker.meta.rows import NO_NODE, NodeStatus
 from twins.engine_world import Fate
 from twins.memory_bucket import Faults
-from twins.moves_world import Cluster, Node, in_cluster, one_batch
+from twins.moves_world import Cluster, Link, Node, in_cluster, one_batch
 from twins.virtual_time import run_virtual
 
 TOPIC = "t"
@@ -107,6 +116,42 @@ def test_heartbeats_that_find_their_way_late_do_not_come_after_the_last_word() -
         await asyncio.sleep(1)
         assert not node.supervisor.has_failed
         assert cluster.control.state.nodes[node.node_id].status is NodeStatus.STOPPED
+
+    run_virtual(in_cluster(scenario))
+
+
+class SlowToOpen(Link):
+    """The controller answers opens only once `may_open` is set."""
+
+    def __init__(self, cluster: Cluster, node: Node) -> None:
+        super().__init__(cluster.control, node.fate)
+        self.may_open = asyncio.Event()
+        self.asked = 0
+
+    async def submit(self, command: Command[Any]) -> Any:
+        if isinstance(command, OpenStream):
+            self.asked += 1
+            await self.may_open.wait()
+        return await super().submit(command)
+
+
+def test_partitions_that_were_just_being_opened_are_closed_too_before_the_last_word() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        node = cluster.node(1)
+        node.link = link = SlowToOpen(cluster, node)
+        await node.run(node.start())
+        streams = await cluster.make_topic(TOPIC, 3, owner=1)
+        while link.asked < 3:
+            await asyncio.sleep(0.01)
+        going = asyncio.create_task(go(node))
+        await asyncio.sleep(1)
+        link.may_open.set()
+        await going
+        await asyncio.sleep(1)
+        assert not node.supervisor.has_failed
+        assert cluster.control.state.nodes[node.node_id].status is NodeStatus.STOPPED
+        assert cluster.owners(streams) == {NO_NODE}
+        assert await is_clean(node)
 
     run_virtual(in_cluster(scenario))
 

@@ -66,6 +66,8 @@ class Closer:
     async def close_all(self) -> None:
         """Close every partition at its end, whoever is to have it; nothing opens here any more."""
         self._open_partitions.open_no_more()
+        # ORDER: an open that is answered behind this wave would be left open, or meet a node that has stopped.
+        await self._open_partitions.wait_opened()
         await self._close_wave(list(self._open_partitions.by_stream.values()), lambda _: True)
 
     async def _close_wave(self, wave: Sequence[Partition], is_to_go: Callable[[Partition], bool]) -> list[Partition]:

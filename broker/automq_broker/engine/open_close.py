@@ -70,6 +70,8 @@ class OpenPartitions:
         self._has_unwanted = asyncio.Event()
         self._has_dropped = asyncio.Event()
         self._is_stopping = False
+        self._opening = asyncio.Lock()
+        """Held while opens may be on their way."""
         self.unwanted: dict[StreamId, Partition] = {}
         """Open here and assigned elsewhere; in the order in which they were noticed."""
         self.by_name: dict[tuple[str, int], Partition] = {}
@@ -167,7 +169,8 @@ class OpenPartitions:
                 self._all_dirty = False
                 held = (partition.topic_id for partition in self.by_stream.values())
                 topic_ids = list(dict.fromkeys([*(topic.topic_id for topic in self._metadata.state.topics()), *held]))
-            await self._reconcile(topic_ids)
+            async with self._opening:
+                await self._reconcile(topic_ids)
 
     async def next_unwanted(self) -> list[Partition]:
         """Wait until partitions are to be given up, and take them all: they are one wave."""
@@ -191,6 +194,11 @@ class OpenPartitions:
     def open_no_more(self) -> None:
         """The broker is going: what is assigned to it from now on stays closed."""
         self._is_stopping = True
+
+    async def wait_opened(self) -> None:
+        """Wait until every open on its way is answered: behind `open_no_more`, nothing comes to `by_stream` then."""
+        async with self._opening:
+            pass
 
     def stop_serving(self, partition: Partition) -> None:
         """No append and no fetch any more; waiting fetches wake. What was handed to the WAL before still counts."""
