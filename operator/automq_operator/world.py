@@ -110,6 +110,8 @@ class Instance:
     """It ended in order: everything in its log is in the bucket."""
     wants_restart: bool = False
     """Somebody asked for its restart."""
+    leaving: str = ""
+    """The platform announced that it will end it, and why, in its word."""
     restarts_in_place: bool = False
     """It ended, and the platform starts it again by itself where it is, at growing intervals."""
     cannot_start: str = ""

@@ -35,6 +35,8 @@ class Controllers:
     """Nodes without room for one more pod."""
     crashing: set[str] = field(default_factory=set)
     """Pods whose container does not stay up."""
+    disrupted: dict[str, str] = field(default_factory=dict)
+    """Pods whose end is announced, and why."""
     missing_images: set[str] = field(default_factory=set)
     """Images that no registry has."""
 
@@ -323,7 +325,11 @@ class Controllers:
                 {"restartCount": count, "state": {"running": {"startedAt": self.api.stamp()}}}
             ]
         if "running" in (status.get("containerStatuses") or [{"state": {}}])[0]["state"]:
-            status["conditions"] = [{"type": "Ready", "status": "True"}]
+            status["conditions"] = [{"type": "Ready", "status": "True"}, *self._announced(pod)]
+
+    def _announced(self, pod: Object) -> list[Object]:
+        why = self.disrupted.get(pod["metadata"]["uid"])
+        return [{"type": "DisruptionTarget", "status": "True", "reason": why}] if why else []
 
     def _end(self, pod: Object, code: int) -> None:
         containers = pod["status"]["containerStatuses"] or [{"restartCount": 0, "state": {}}]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from automq_operator.decide.drain import is_anybody_else_there
 from automq_operator.decide.plan import plan
 from automq_operator.decide.values import FailoverPolicy, Plan, Policy, RolloutPolicy, ScalePolicy, Window
 from automq_operator.decide.windows import is_open, opens_in
@@ -44,6 +45,16 @@ def test_scale_in_waits_for_a_recovery_and_an_announced_end_of_a_machine_does_no
     planned = turn(twin)
     assert planned.steps == (DrainBroker(node_id=1, reason="its machine h1 is about to end"),)
     assert any("being recovered" in each.reason for each in planned.deferrals if each.subject == "broker 4")
+
+
+def test_the_announced_end_of_a_broker_cannot_wait_for_a_recovery_and_it_is_no_place_for_others_partitions() -> None:
+    twin = ClusterTwin.of(3)
+    twin.kill(3, proof=None)
+    twin.instances[2] = replace(twin.instances[2], leaving="EvictionByEvictionAPI")
+    planned = plan(twin.world(), twin.now, POLICY)
+    assert [each.node_id for each in planned.steps if isinstance(each, DrainBroker)] == [2]
+    twin.instances[1] = replace(twin.instances[1], leaving="EvictionByEvictionAPI")
+    assert not is_anybody_else_there(twin.world(), 1)
 
 
 def test_a_broker_whose_machine_stays_after_all_gets_partitions_again() -> None:

@@ -180,6 +180,30 @@ def test_announced_ends_of_nodes_move_partitions_early() -> None:
     assert world.brokers[1].open == 0
 
 
+@pytest.mark.parametrize("why", ["EvictionByEvictionAPI", "PreemptionByScheduler", "DeletionByTaintManager"])
+@pytest.mark.parametrize("is_taken_back", [False, True], ids=["it ends", "it is taken back"])
+def test_the_announced_end_of_a_pod_moves_partitions_early_and_its_next_one_has_some_again(
+    why: str, is_taken_back: bool
+) -> None:
+    world, keeper = running()
+    pod = world.pod(1)
+    world.controllers.disrupted[pod["metadata"]["uid"]] = why
+    world.pass_time()
+    world.run(keeper, 2)
+    assert (world.brokers[1].cordoned, world.brokers[1].open) == (True, 0)
+    assert [node for node in (0, 2) if world.brokers[node].cordoned] == []
+    assert world.condition("Progressing")["status"] == "True"
+    assert [each for each in world.api.of("Event") if why in each["note"]]
+    if is_taken_back:
+        world.controllers.disrupted.clear()
+    else:
+        world.api.remove(pod)
+    world.run(keeper, 20)
+    assert (world.brokers[1].cordoned, world.brokers[1].status) == (False, "ACTIVE")
+    assert (world.pod(1)["metadata"]["uid"] == pod["metadata"]["uid"]) == is_taken_back
+    assert world.adopters() == []
+
+
 def test_a_delete_that_means_another_object_of_the_same_name_is_refused() -> None:
     world, _ = running()
     pod = world.pod(1)

@@ -53,6 +53,8 @@ def _why_it_leaves(world: World, broker: Broker) -> tuple[str, bool]:
     host = world.host(instance.host) if instance else None
     if host is not None and host.is_leaving and is_well(world, instance):
         return f"its machine {host.name} is about to end", True
+    if instance is not None and instance.leaving and is_well(world, instance):
+        return f"its pod is about to end ({instance.leaving})", True
     if all(slot.node_id != broker.node_id for slot in world.slots):
         return "it is no longer wanted", False
     return "", False
@@ -74,7 +76,7 @@ def is_anybody_else_there(world: World, node_id: int) -> bool:
         instance = world.instance(broker.node_id)
         if broker.node_id == node_id or broker.status is not Status.ACTIVE or broker.is_cordoned or instance is None:
             continue
-        if is_well(world, instance) and is_usable(world.host(instance.host)):
+        if is_well(world, instance) and not instance.leaving and is_usable(world.host(instance.host)):
             return True
     return False
 

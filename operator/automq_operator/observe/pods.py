@@ -1,14 +1,13 @@
 """Pods, nodes, claims and attachments as a World has them: who runs, who is silent, who is dead and by whose word."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from automq_operator import names
 from automq_operator.kube import Object
 from automq_operator.shapes.adopter import read_about
-from automq_operator.shapes.config import size_bytes
-from automq_operator.world import Adopter, AdopterState, Host, Instance, InstanceState, Proof, Volume
+from automq_operator.world import Adopter, AdopterState, Host, Instance, InstanceState, Proof
 
 _CANNOT_START: Final = frozenset(
     {
@@ -131,7 +130,14 @@ def instance(
         wants_restart=pod["metadata"].get("annotations", {}).get(names.RESTART_BROKER, "false") != "false",
         restarts_in_place=proof is Proof.CONTAINERS_TERMINATED and _is_restarted(pod),
         cannot_start=_cannot_start(pod) if is_ready else "",
+        leaving=_leaving(pod),
     )
+
+
+def _leaving(pod: Object) -> str:
+    """Why Kubernetes is about to end it, in its own word: evicted, preempted, deleted for a taint; "" if it is not."""
+    told = _condition(pod, "DisruptionTarget")
+    return str(told.get("reason") or "DisruptionTarget") if told.get("status") == "True" else ""
 
 
 def _is_restarted(pod: Object) -> bool:
@@ -239,53 +245,6 @@ def _adopter_state(pod: Object) -> tuple[AdopterState, float, str]:
             return AdopterState.PENDING, created, str(_condition(pod, "PodScheduled").get("message", ""))
 
 
-def volumes(
-    claims: list[Object],
-    pods: list[Object],
-    persistent: list[Object] | None,
-    ghosts: Mapping[str, str],
-    departed: Sequence[Object] = (),
-) -> tuple[Volume, ...]:
-    """Every broker's claim with who holds it. `ghosts` are attachments to dead nodes, uid by persistent volume.
-
-    `departed` are pods that are gone, in the order in which they went.
-    """
-    left_clean = {claim: ended_in_order(pod) for pod in departed for claim in _claims(pod)}
-    by_name = {each["metadata"]["name"]: each for each in persistent or ()}
-    holders = {
-        claim: pod["metadata"]["uid"]
-        for pod in pods
-        if _node_name(pod) and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-        for claim in _claims(pod)
-    }
-    found = []
-    for claim in claims:
-        name = claim["metadata"]["name"]
-        node_id = name.rpartition("-")[2]
-        if not name.startswith(f"{names.CLAIM}-") or not node_id.isdigit():
-            continue
-        bound = claim.get("spec", {}).get("volumeName", "")
-        found.append(
-            Volume(
-                name=name,
-                node_id=int(node_id),
-                zone=_zone(by_name.get(bound)),
-                # Whoever was given the claim waits as long as the volume is attached to a dead node.
-                holder=ghosts.get(bound) or holders.get(name),
-                uid=claim["metadata"]["uid"],
-                was_left_clean=left_clean.get(name, False),
-                is_growing=is_growing(claim),
-            )
-        )
-    return tuple(sorted(found, key=lambda each: each.node_id))
-
-
-def is_growing(claim: Object) -> bool:
-    """What was asked for is more than what the file system has. The kubelet says so last, after it has resized that."""
-    has = claim.get("status", {}).get("capacity", {}).get("storage")
-    return has is not None and size_bytes(has) < size_bytes(claim["spec"]["resources"]["requests"]["storage"])
-
-
 def leftover(
     pod: Object | None,
     node_id: int,
@@ -346,21 +305,6 @@ def unplaced_brokers(found: list[Object]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted(waiting))
 
 
-def _zone(volume: Object | None) -> str:
-    """Where a persistent volume can be used; "" if anywhere, or unknown."""
-    affinity = (volume or {}).get("spec", {}).get("nodeAffinity", {}).get("required", {})
-    for term in affinity.get("nodeSelectorTerms") or ():
-        for each in term.get("matchExpressions") or ():
-            if str(each["key"]).endswith("/zone") and len(each.get("values") or ()) == 1:
-                return str(each["values"][0])
-    return ""
-
-
-def _claims(pod: Object) -> list[str]:
-    found = (each.get("persistentVolumeClaim") for each in pod.get("spec", {}).get("volumes") or ())
-    return [str(each["claimName"]) for each in found if each]
-
-
 def _node_name(pod: Object) -> str:
     return str(pod.get("spec", {}).get("nodeName") or "")
 
@@ -384,5 +328,4 @@ __all__ = [
     "seconds",
     "unplaced",
     "unplaced_brokers",
-    "volumes",
 ]

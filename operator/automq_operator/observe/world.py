@@ -12,6 +12,7 @@ from automq_operator.observe import pods
 from automq_operator.observe.autoscalers import refusal
 from automq_operator.observe.frame import is_ending, wanted_count
 from automq_operator.observe.look import Look
+from automq_operator.observe.volumes import volumes_of
 from automq_operator.shapes import zones
 from automq_operator.shapes.cluster import Cluster
 from automq_operator.shapes.config import unknown_addresses
@@ -46,7 +47,7 @@ def world_of(
     seen = _Seen(look, nodes, now)
     taints = frozenset(cluster.spec.disruption.drain_taints)
     adopters = [pods.adopter(each, nodes, look.proofs) for each in look.pods if pods.node_id_of(each) is None]
-    volumes = pods.volumes(look.claims, look.pods, look.volumes, seen.ghosts, look.departed)
+    volumes = volumes_of(look.claims, look.pods, look.volumes, seen.ghosts, look.departed)
     if not cluster.has_volumes:
         volumes = _logs(cluster, metadata, memory)
         seen.add_unplaced(metadata)
