@@ -29,22 +29,28 @@ static struct {
     int64_t sampled_at;
 } produced;
 
+enum { SAMPLED_EVERY = 64 };
+
+/* Called whenever a few records were sent or answered, so that the count can only be wrong by so many. A poll alone would
+ * be too coarse: it waits while all is outstanding and returns when thousands have been answered. */
+static void sample_outstanding(void) {
+    int64_t now = now_ns();
+    produced.outstanding_ns +=
+        (double)(produced.sent - produced.acked - produced.failed) * (double)(now - produced.sampled_at);
+    produced.sampled_at = now;
+}
+
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque) {
     (void)rk, (void)opaque;
     if (message->err) {
+        sample_outstanding();
         if (!produced.failed++)
             snprintf(produced.first_error, sizeof produced.first_error, "%s", rd_kafka_err2str(message->err));
         return;
     }
-    produced.acked++;
+    if (produced.acked++ % SAMPLED_EVERY == 0) sample_outstanding();
     bitmap_set(&produced.bitmap, (uint64_t)(uintptr_t)message->_private);
     samples_add(&produced.latencies, rd_kafka_message_latency(message));
-}
-
-static void sample_outstanding(int64_t now) {
-    produced.outstanding_ns +=
-        (double)(produced.sent - produced.acked - produced.failed) * (double)(now - produced.sampled_at);
-    produced.sampled_at = now;
 }
 
 static void set_or_die(rd_kafka_conf_t *conf, const char *key, const char *value) {
@@ -98,7 +104,6 @@ static void send_one(rd_kafka_t *rk, rd_kafka_topic_t *topic, char *value, uint6
             exit(1);
         }
         rd_kafka_poll(rk, 1);
-        sample_outstanding(now_ns());
     }
     produced.sent++;
 }
@@ -123,22 +128,16 @@ static int run_produce(rd_kafka_conf_t *conf, const char *name) {
     for (uint64_t number = 0; number < options.messages; number++) {
         if (options.rate > 0) {
             int64_t due = start + (int64_t)((double)number / options.rate * 1e9);
-            for (int64_t now = now_ns(); now < due; now = now_ns()) {
-                rd_kafka_poll(rk, (int)((due - now) / 1000000));
-                sample_outstanding(now_ns());
-            }
+            for (int64_t now = now_ns(); now < due; now = now_ns()) rd_kafka_poll(rk, (int)((due - now) / 1000000));
         }
         send_one(rk, topic, value, number);
-        if (number % 64 == 0) {
+        if (number % SAMPLED_EVERY == 0) {
+            sample_outstanding();
             rd_kafka_poll(rk, 0);
-            sample_outstanding(now_ns());
         }
     }
     int64_t deadline = now_ns() + 120 * (int64_t)1000000000;
-    while (produced.acked + produced.failed < produced.sent && now_ns() < deadline) {
-        rd_kafka_poll(rk, 10);
-        sample_outstanding(now_ns());
-    }
+    while (produced.acked + produced.failed < produced.sent && now_ns() < deadline) rd_kafka_poll(rk, 10);
     double seconds = (double)(now_ns() - start) / 1e9;
     cpu = own_cpu_seconds() - cpu;
     if (options.acked_path) bitmap_save(&produced.bitmap, options.acked_path);
