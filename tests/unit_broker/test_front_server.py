@@ -1,6 +1,7 @@
 """The server: limits of connections, time-outs, the way to a stop, identities that must be proved."""
 
 import asyncio
+import socket
 import struct
 from typing import Any
 
@@ -29,6 +30,27 @@ def test_connections_are_limited_in_all_and_per_address() -> None:
             assert f.meters.refused == ["max.connections.per.ip"]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("setting", "asked_for"), [(-1, 128 * 1024), (64 * 1024, 64 * 1024)])
+def test_what_waits_for_a_client_on_the_same_machine_fits_the_cache_unless_a_size_is_set(
+    setting: int, asked_for: int
+) -> None:
+    sizes = []
+
+    def serve(header: Any, request: Any, view: Any) -> Any:
+        sock = view.transport.get_extra_info("socket")
+        sizes.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+        return answer_versions(header, request, view)
+
+    async def scenario() -> None:
+        async with front(serve, limits=Limits(send_buffer=setting)) as f:
+            client = await f.client()
+            client.send_versions()
+            await client.answer()
+
+    asyncio.run(scenario())
+    assert sizes[0] in (asked_for, 2 * asked_for), "Linux counts its own overhead in and doubles it"
 
 
 def test_an_address_may_have_a_limit_of_its_own() -> None:
