@@ -10,6 +10,8 @@ PREFIX: Final = "automq.io"
 FIELD_MANAGER: Final = "automq-operator"
 FINALIZER: Final = f"{PREFIX}/stop-brokers"
 """Set and removed by the operator's loop alone; kopf has none on the resource."""
+POD_FINALIZER: Final = f"{PREFIX}/see-its-end"
+"""Of brokers' pods while their cluster ends with its volumes: how each ended must be on record before it is gone."""
 
 ZONE_LABEL: Final = f"{PREFIX}/zone"
 NODE_LABEL: Final = f"{PREFIX}/node-id"

@@ -158,6 +158,20 @@ class Volume:
     """It was made larger, and its file system is not yet."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """What a platform has behind a volume, which it deletes some time after the volume. Only those that are to go."""
+
+    name: str
+    node_id: int
+    claim: str
+    """Uid of the volume that it is, or was, behind."""
+    is_kept: bool = False
+    """It stays when its volume goes, for the operator once said so."""
+    trouble: str = ""
+    """Why the platform could not delete it yet."""
+
+
 class AdopterState(StrEnum):
     """How far an adopter is."""
 
@@ -303,6 +317,7 @@ class World:
     brokers: tuple[Broker, ...] = ()
     instances: tuple[Instance, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    disks: tuple[Disk, ...] = ()
     hosts: tuple[Host, ...] = ()
     adopters: tuple[Adopter, ...] = ()
     loads: tuple[Load, ...] = ()
@@ -357,6 +372,7 @@ __all__ = [
     "Adopter",
     "AdopterState",
     "Broker",
+    "Disk",
     "Host",
     "Instance",
     "InstanceState",

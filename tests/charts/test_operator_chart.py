@@ -214,7 +214,8 @@ def rights(role: Object) -> dict[str, str]:
 
 def test_for_all_namespaces_one_cluster_role_holds_all_rights() -> None:
     found = objects(OPERATOR)
-    assert rights(one(found, "ClusterRole")) == IN_NAMESPACES | EVERYWHERE
+    lasting = {"/pods": "create delete get list patch watch"}
+    assert rights(one(found, "ClusterRole")) == IN_NAMESPACES | EVERYWHERE | lasting
     assert [each["metadata"]["name"] for each in found if each["kind"] == "Role"] == ["automq-automq-operator-lease"]
 
 

@@ -37,6 +37,8 @@ class KubeTwin:
     seed: int = 0
     fault_rate: float = 0.0
     forbidden: frozenset[str] = frozenset()
+    denied: frozenset[tuple[str, str]] = frozenset()
+    """Verb and kind of what may not be done."""
     objects: dict[Key, Object] = field(default_factory=dict)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
     """Verb, kind and name of every write that changed anything."""
@@ -178,8 +180,8 @@ class KubeTwin:
         self._write("delete", kind, name, do)
 
     async def may(self, verb: str, kind: Kind, namespace: str = "") -> bool:
-        """All but what is forbidden."""
-        return kind.kind not in self.forbidden
+        """All but what is forbidden or denied."""
+        return kind.kind not in self.forbidden and (verb, kind.kind) not in self.denied
 
     async def knows(self, kind: Kind) -> bool:
         """Kubernetes' own kinds and ours."""
@@ -230,9 +232,13 @@ class KubeTwin:
 
     def remove(self, obj: Object, *, is_forced: bool = False) -> None:
         """Mark it as going; what nobody holds goes at once, pods by force or when their kubelet says so."""
+        before = dict(obj["metadata"])
         obj["metadata"].setdefault("deletionTimestamp", self.stamp())
         if obj["kind"] == "Pod" and is_forced:
             obj["metadata"]["deletionGracePeriodSeconds"] = 0
+        if obj["metadata"] != before:
+            self._version += 1
+            obj["metadata"]["resourceVersion"] = str(self._version)
         is_alive = obj["kind"] == "Pod" and obj["spec"].get("nodeName") and not is_forced
         if not obj["metadata"].get("finalizers") and not is_alive:
             self._drop(obj)
@@ -262,6 +268,8 @@ class KubeTwin:
     def _write(self, verb: str, kind: Kind, name: str, do: Callable[[], Object]) -> Object:
         if self.before_write is not None:
             self.before_write(verb, kind, name)
+        if (verb, kind.kind) in self.denied:
+            raise ForbiddenError(f"{kind.plural} {name!r} is forbidden: cannot {verb}")
         fault = self._random.random()
         if fault < self.fault_rate / 2:
             raise UnavailableError("no answer: it was not done")

@@ -31,6 +31,8 @@ class Controllers:
     """A pod is gone in the moment in which its container has ended."""
     is_resizing: bool = True
     """File systems grow with their volumes."""
+    is_reclaiming: bool = True
+    """Disks can be deleted."""
     full: set[str] = field(default_factory=set)
     """Nodes without room for one more pod."""
     crashing: set[str] = field(default_factory=set)
@@ -99,6 +101,7 @@ class Controllers:
             self._kubelet(pod)
         for claim in self.api.of("PersistentVolumeClaim"):
             self._expand(claim)
+        self._reclaim()
 
     # --- StatefulSets
 
@@ -252,11 +255,24 @@ class Controllers:
                 "metadata": {"name": name},
                 "spec": {
                     "persistentVolumeReclaimPolicy": "Delete",
+                    "claimRef": {key: claim["metadata"][key] for key in ("namespace", "name", "uid")},
                     "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": f"vol-{name}"},
                     "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
                 },
             }
         )
+
+    def _reclaim(self) -> None:
+        """Volumes of claims that are gone go as well, unless they are to be retained."""
+        claims = {each["metadata"]["uid"] for each in self.api.of("PersistentVolumeClaim")}
+        for each in self.api.of("PersistentVolume"):
+            spec = each["spec"]
+            if spec["claimRef"]["uid"] in claims or spec["persistentVolumeReclaimPolicy"] != "Delete":
+                continue
+            if self.is_reclaiming:
+                self.api.remove(each)
+            else:
+                each["status"] = {"phase": "Failed", "message": "volume is still attached"}
 
     def _expand(self, claim: Object) -> None:
         if self.is_resizing or "status" not in claim:

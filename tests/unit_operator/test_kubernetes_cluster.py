@@ -4,7 +4,6 @@ import asyncio
 import copy
 from contextlib import suppress
 
-import pytest
 from automq_operator import names
 from automq_operator.kube import ConflictError, UnavailableError
 from twins.kube_world import KubeWorld
@@ -243,47 +242,6 @@ def test_a_watermark_without_a_known_baseline_changes_nothing_and_says_why() -> 
     assert "baseline" in world.condition("ScalingLimited")["message"]
 
 
-def deleted(policy: str, exit_codes: dict[str, int] | None = None) -> KubeWorld:
-    world, keeper = running(deletionPolicy=policy)
-    world.controllers.exit_codes = exit_codes or {}
-    world.api.remove(world.resource)
-    world.run(keeper, 1)
-    assert ("AutoMQCluster", "shop", "orders") in world.api.objects, "it is held until its brokers have ended"
-    world.run(keeper, 20, seconds=1.0)
-    assert ("AutoMQCluster", "shop", "orders") not in world.api.objects
-    return world
-
-
-def test_a_deleted_cluster_ends_in_order_and_keeps_its_volumes() -> None:
-    world = deleted("Retain")
-    assert world.api.of("Pod") == []
-    assert world.api.of("StatefulSet") == []
-    assert len(world.api.of("PersistentVolumeClaim")) == 3
-
-
-def test_a_cluster_that_is_deleted_with_its_volumes_loses_those_that_are_empty() -> None:
-    world = deleted("Delete")
-    assert world.api.of("PersistentVolumeClaim") == []
-    policies = {each["spec"]["persistentVolumeReclaimPolicy"] for each in world.api.of("PersistentVolume")}
-    assert policies == {"Delete"}, "they go with their claims"
-
-
-@pytest.mark.parametrize("policy", ["Retain", "Delete"])
-@pytest.mark.parametrize("forbidden", ["", "Namespace", "Secret"])
-def test_a_namespace_that_is_deleted_with_a_cluster_in_it_ends_and_the_volumes_stay(
-    policy: str, forbidden: str
-) -> None:
-    """The namespace's Roles go with it, so what the operator may see there ends at some moment."""
-    world, keeper = running(deletionPolicy=policy)
-    world.api.end_namespace("shop")
-    world.api.forbidden = frozenset({forbidden})
-    world.run(keeper, 30)
-    world.pass_time()
-    world.pass_time()
-    assert [key for key in world.api.objects if key[1] == "shop"] == []
-    assert {each["spec"]["persistentVolumeReclaimPolicy"] for each in world.api.of("PersistentVolume")} == {"Retain"}
-
-
 def test_brokers_are_not_renewed_for_a_larger_log_before_their_file_systems_have_grown() -> None:
     world, keeper = running()
     before = {node: world.pod(node)["metadata"]["uid"] for node in range(3)}
@@ -295,17 +253,6 @@ def test_brokers_are_not_renewed_for_a_larger_log_before_their_file_systems_have
     world.controllers.is_resizing = True
     world.run(keeper, 60)
     assert not {node: world.pod(node)["metadata"]["uid"] for node in range(3)}.items() & before.items()
-
-
-def test_a_volume_whose_broker_did_not_end_in_order_stays_whatever_the_policy() -> None:
-    world = KubeWorld.of()
-    world.create(deletionPolicy="Delete")
-    keeper = world.operator()
-    world.settle(keeper)
-    world.controllers.exit_codes = {world.pod(1)["spec"]["nodeName"]: 1}
-    world.api.remove(world.resource)
-    world.run(keeper, 20, seconds=1.0)
-    assert [each["metadata"]["name"] for each in world.api.of("PersistentVolumeClaim")] == ["wal-orders-broker-1"]
 
 
 def test_zones_get_their_ranges_once() -> None:

@@ -69,11 +69,15 @@ def test_brokers_that_stop_together_and_are_gone_at_once_are_known_by_their_last
     assert kept == (["wal-orders-broker-1"] if exit_code else [])
 
 
-def test_what_happened_while_nobody_watched_makes_no_volume_clean() -> None:
+@pytest.mark.parametrize("may_hold_pods", [False, True])
+def test_what_happened_while_nobody_watched_makes_a_volume_clean_only_if_its_pod_was_held_for_that(
+    may_hold_pods: bool,
+) -> None:
     async def scenario(world: KubeWorld, keeper: Keeper, _: Watched) -> None:
         world.controllers.is_quick = True
+        world.api.denied = frozenset() if may_hold_pods else frozenset({("patch", "Pod")})
         world.api.remove(world.resource)
-        await world.go(keeper, 1, seconds=0.0)
+        await world.go(keeper, 2 if may_hold_pods else 1, seconds=0.0)
         world.api.broken = {"Pod"}
         await world.api.announce()
         world.pass_time(5.0)
@@ -82,7 +86,7 @@ def test_what_happened_while_nobody_watched_makes_no_volume_clean() -> None:
         await world.go(keeper, 10)
 
     world = watching(scenario, deletionPolicy="Delete")
-    assert len(world.api.of("PersistentVolumeClaim")) == 3
+    assert len(world.api.of("PersistentVolumeClaim")) == (0 if may_hold_pods else 3)
 
 
 def test_what_cannot_be_followed_is_not_decided_upon() -> None:

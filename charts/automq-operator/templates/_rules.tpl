@@ -11,9 +11,9 @@
 - apiGroups: [automq.io]  # owner references that block a deletion
   resources: [automqclusters/finalizers]
   verbs: [update]
-- apiGroups: [""]
+- apiGroups: [""]  # patch: brokers' pods are held while their cluster ends, only where that right outlasts their namespace
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, delete{{ if not .Values.watchNamespaces }}, patch{{ end }}]
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [list, watch, create, patch]

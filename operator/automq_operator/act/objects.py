@@ -27,6 +27,8 @@ async def apply(step: ApplyObject, hands: Hands) -> None:
             claim = _seen(hands.look.claims, step)
             size = {"op": "replace", "path": "/spec/resources/requests/storage", "value": hands.cluster.spec.wal.size}
             await hands.api.patch(kube.CLAIM, hands.cluster.namespace, step.name, [*_same(claim), size])
+        case "Pod":
+            await _hold_or_free(_seen(hands.look.pods, step), hands)
         case "PersistentVolume":
             await _keep_volume(_seen(hands.look.volumes or [], step), hands)
         case _:
@@ -79,17 +81,35 @@ async def delete_volume(step: DeleteVolume, hands: Hands) -> None:
     SAFETY: the uid names the very claim that was seen to be clean; another one of that name stays.
     """
     claim = next((each for each in hands.look.claims if each["metadata"]["uid"] == step.uid), None)
-    if claim is None:
-        raise StepFailedError("there is no such claim any more")
     for volume in hands.look.volumes or ():
         before = volume["metadata"].get("annotations", {}).get(names.RECLAIM)
-        if volume["metadata"]["name"] == claim["spec"].get("volumeName") and before not in (None, "Retain"):
+        if _is_behind(volume, claim, step.uid) and before not in (None, "Retain"):
             policy = {"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": before}
             try:
                 await hands.api.patch(kube.VOLUME, "", volume["metadata"]["name"], [_uid(volume), policy])
             except NotFoundError:
                 continue
-    await hands.api.delete(kube.CLAIM, hands.cluster.namespace, claim["metadata"]["name"], step.uid)
+    if claim is not None:
+        await hands.api.delete(kube.CLAIM, hands.cluster.namespace, claim["metadata"]["name"], step.uid)
+
+
+def _is_behind(volume: Object, claim: Object | None, uid: str) -> bool:
+    """Whether it is the volume of the claim with this uid, also when that is gone."""
+    if (volume["spec"].get("claimRef") or {}).get("uid") == uid:
+        return True
+    return claim is not None and bool(volume["metadata"]["name"] == claim["spec"].get("volumeName"))
+
+
+async def _hold_or_free(pod: Object, hands: Hands) -> None:
+    """One that runs stays when it has ended; one that has ended goes."""
+    metadata = pod["metadata"]
+    present = metadata.get("finalizers", [])
+    wanted = [each for each in present if each != names.POD_FINALIZER]
+    if "deletionTimestamp" not in metadata and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+        wanted.append(names.POD_FINALIZER)
+    if wanted != present:
+        change = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
+        await hands.api.patch(kube.POD, hands.cluster.namespace, metadata["name"], [*_same(pod), change])
 
 
 async def _claim(hands: Hands) -> None:
@@ -106,7 +126,14 @@ async def _claim(hands: Hands) -> None:
 
 
 async def let_go(hands: Hands) -> None:
-    """Take our finalizer away: the API server removes the resource, and what it owns is collected."""
+    """Take our finalizers away: the API server removes the resource, and what it owns is collected.
+
+    ORDER: those of pods first, since nobody comes back for them.
+    """
+    for pod in (each for each in hands.look.left if names.POD_FINALIZER in each["metadata"].get("finalizers", [])):
+        rest = [each for each in pod["metadata"]["finalizers"] if each != names.POD_FINALIZER]
+        free = {"op": "add", "path": "/metadata/finalizers", "value": rest}
+        await hands.api.patch(kube.POD, hands.cluster.namespace, pod["metadata"]["name"], [_uid(pod), free])
     resource = await hands.api.get(kube.CLUSTER, hands.cluster.namespace, hands.cluster.name)
     metadata = resource["metadata"]
     left = [each for each in metadata.get("finalizers", []) if each != names.FINALIZER]

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from automq_operator import kube, names
 from automq_operator.kube import ForbiddenError, Kind, KubeApi, NotFoundError, Object, UnavailableError
 from automq_operator.observe.autoscalers import target_of
 from automq_operator.world import Proof
 
+K = TypeVar("K")
 SHARED_MAX_AGE_S = 2.0
 RIGHTS_MAX_AGE_S = 60.0
 
@@ -24,6 +25,8 @@ class Look:
     """Other resources on the same bucket that are older."""
     stateful_sets: list[Object] = field(default_factory=list)
     pods: list[Object] = field(default_factory=list)
+    left: list[Object] = field(default_factory=list)
+    """Pods in a namespace that ends: nobody waits for them any more."""
     departed: list[Object] = field(default_factory=list)
     """Pods that are gone, as they were seen last."""
     claims: list[Object] = field(default_factory=list)
@@ -38,6 +41,8 @@ class Look:
     nodes: list[Object] | None = None
     autoscalers: list[Object] | None = None
     """Those that drive this resource."""
+    may_hold_pods: bool = False
+    """Whether the account may change pods, also when their namespace ends: asked only at the end of a cluster."""
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     """What a provider proves about machines, by node name."""
 
@@ -91,29 +96,29 @@ class Shared:
         self._api = api
         self._clock = clock
         self.views = views
-        self._rights: dict[Kind, tuple[float, bool]] = {}
+        self._rights: dict[tuple[Kind, str], tuple[float, bool]] = {}
         self._kinds: dict[Kind, tuple[float, bool]] = {}
 
     async def all(self, kind: Kind, namespace: str = "") -> list[Object] | None:
         """All objects of a kind; None if the account may not see them: in this namespace, which is as good as any."""
         is_doubtful = not kind.is_namespaced or kind is kube.AUTOSCALER
-        if is_doubtful and not await self._is_allowed(kind, namespace):
+        if is_doubtful and not await self.may("list watch", kind, namespace):
             return None
         return await self.views.all(kind)
 
-    async def _is_allowed(self, kind: Kind, namespace: str) -> bool:
-        async def ask() -> bool:
-            return all([await self._api.may(verb, kind, namespace) for verb in ("list", "watch")])
+    async def may(self, verbs: str, kind: Kind, namespace: str = "") -> bool:
+        """Whether the account may do all of this, in one namespace or in any."""
 
-        return await self._known(self._rights, kind, ask)
+        async def ask() -> bool:
+            return all([await self._api.may(verb, kind, namespace) for verb in verbs.split()])
+
+        return await self._known(self._rights, (kind, verbs), ask)
 
     async def has_kind(self, kind: Kind) -> bool:
         """Whether the API server has such a kind."""
         return await self._known(self._kinds, kind, lambda: self._api.knows(kind))
 
-    async def _known(
-        self, answers: dict[Kind, tuple[float, bool]], kind: Kind, ask: Callable[[], Awaitable[bool]]
-    ) -> bool:
+    async def _known(self, answers: dict[K, tuple[float, bool]], kind: K, ask: Callable[[], Awaitable[bool]]) -> bool:
         seen = answers.get(kind)
         if seen is None or self._clock() - seen[0] > RIGHTS_MAX_AGE_S:
             seen = answers[kind] = (self._clock(), await ask())
@@ -127,7 +132,7 @@ async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look 
     except NotFoundError:
         return None
     if await _is_ending_with_its_namespace(api, resource):
-        return Look(resource=resource)
+        return Look(resource=resource, left=await _pods_left(shared, namespace, name))
     kinds = [each for each in kube.SHAPED if each is not kube.STATEFUL_SET]
     kinds += [each for each in (kube.POD_MONITOR, kube.CERTIFICATE) if await shared.has_kind(each)]
     is_signing = "generated" in ((resource["spec"].get("security") or {}).get("tls") or {})
@@ -147,6 +152,7 @@ async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look 
         volumes=await shared.all(kube.VOLUME),
         attachments=await shared.all(kube.ATTACHMENT),
         nodes=await shared.all(kube.NODE),
+        may_hold_pods="deletionTimestamp" in resource["metadata"] and await shared.may("patch", kube.POD),
         autoscalers=await _autoscalers(shared, namespace, name),
     )
 
@@ -169,6 +175,14 @@ async def _is_ending_with_its_namespace(api: KubeApi, resource: Object) -> bool:
     except (ForbiddenError, NotFoundError):
         return False
     return "deletionTimestamp" in namespace["metadata"]
+
+
+async def _pods_left(shared: Shared, namespace: str, name: str) -> list[Object]:
+    """None where they cannot be seen any more: then they are not held either, since that is done only with lasting rights."""
+    try:
+        return await shared.views.of(kube.POD, namespace, name)
+    except (ForbiddenError, UnavailableError):
+        return []
 
 
 async def _get(api: KubeApi, namespace: str, name: str) -> Object | None:

@@ -3,6 +3,7 @@
 from automq_operator import names
 from automq_operator.kube import Object
 from automq_operator.observe.certificates import stale_certificates
+from automq_operator.observe.ending import held_pods
 from automq_operator.observe.frame import existing_of, is_ending
 from automq_operator.observe.look import Look
 from automq_operator.shapes import config
@@ -51,8 +52,11 @@ def stale_objects(look: Look, cluster: Cluster, wanted: list[Manifest], now: flo
     """What differs or is missing, then what is to go, then what volumes need.
 
     ORDER: the resource itself comes first and alone: no broker exists before its zone's node ids are on record, nor
-    without the finalizer that lets it end in order.
+    without the finalizer that lets it end in order. At the end pods come first and alone: none is stopped that is not held.
     """
+    held = held_pods(look, cluster)
+    if held:
+        return held
     unclaimed = _unclaimed(look, cluster)
     if unclaimed:
         return (StaleObject(kind="AutoMQCluster", name=cluster.name, why=unclaimed),)

@@ -10,6 +10,7 @@ from automq_operator.broker_api import Metadata
 from automq_operator.kube import Object
 from automq_operator.observe import pods
 from automq_operator.observe.autoscalers import refusal
+from automq_operator.observe.ending import disks
 from automq_operator.observe.frame import is_ending, wanted_count
 from automq_operator.observe.look import Look
 from automq_operator.observe.volumes import volumes_of
@@ -61,6 +62,7 @@ def world_of(
         brokers=tuple(map(broker_api.as_seen, metadata.brokers)) if metadata else (),
         instances=tuple(seen.instances[each] for each in sorted(seen.instances)),
         volumes=volumes,
+        disks=disks(look, memory.clean) if ends else (),
         hosts=_hosts(pods.hosts(look.nodes, look.pods, taints, hosts_in_use(look)), volumes),
         adopters=tuple(each for each in adopters if each is not None),
         loads=loads,
