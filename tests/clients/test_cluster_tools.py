@@ -63,6 +63,7 @@ _TOOLS = {
 def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BrokerProcess]]:
     """Brokers 1, 2 and 3."""
     settings = {
+        "autobalancer.controller.enable": "false",  # these tests say themselves where partitions lie
         "group.initial.rebalance.delay.ms": "0",
         "offsets.topic.num.partitions": "6",
         "broker.heartbeat.interval.ms": "500",
