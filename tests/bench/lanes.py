@@ -138,3 +138,9 @@ def create_topic(bootstrap: str, name: str, *, partitions: int, configs: Mapping
         return all(end.exception(10) is None for end in found.values())
 
     wait_until(is_led, 15, f"{name} has its leaders")
+
+
+def wait_zeroed(server: Server) -> None:
+    """A fresh WAL is zero-filled in the background for its first seconds, which is not what reads are measured beside."""
+    if isinstance(server, BrokerProcess):
+        wait_until(lambda: server.status()["wal"]["left_to_zero_bytes"] == 0, 120, "the WAL is zero-filled")

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from twins.broker_process import BrokerProcess
-from twins.child_process import wait_until
-
 from bench import checks, programs
-from bench.lanes import Bench, Lane, Server
+from bench.lanes import Bench, Lane, wait_zeroed
 from bench.outcome import Demand, Row, middle, spread
 
 _BATCHED: dict[str, Any] = {"acks": "all", "linger_ms": 5, "batch_size": 262144, "queue_buffering_max_messages": 1000000,
@@ -177,7 +174,7 @@ def fetch_from_cache(bench: Bench) -> list[Row]:
                     "rdkafka_load", "produce", lane.server.bootstrap, topic,
                     messages=messages, size=size, partitions=1, **_BATCHED,
                 )  # fmt: skip
-            _wait_zeroed(server)
+            wait_zeroed(server)
             for turn in range(bench.rounds + 1):
                 for lane, topic in pairs[:: 1 if turn % 2 else -1]:
                     for name, fetch in _FETCHERS.items():
@@ -187,12 +184,6 @@ def fetch_from_cache(bench: Bench) -> list[Row]:
                         if turn:
                             found[name][lane.name].append(shown)
     return [_fetch_row(name, samples) for name, samples in found.items()]
-
-
-def _wait_zeroed(server: Server) -> None:
-    """A fresh WAL is zero-filled in the background for its first seconds, which is not what reads are measured beside."""
-    if isinstance(server, BrokerProcess):
-        wait_until(lambda: server.status()["wal"]["left_to_zero_bytes"] == 0, 120, "the WAL is zero-filled")
 
 
 def _consume_with_librdkafka(lane: Lane, topic: str, messages: int) -> dict[str, Any]:
