@@ -10,6 +10,9 @@ from bench.outcome import Demand, Row, middle, spread
 _BATCHED: dict[str, Any] = {"acks": "all", "linger_ms": 5, "batch_size": 262144, "queue_buffering_max_messages": 1000000,
             "queue_buffering_max_kbytes": 262144}  # fmt: skip
 
+_WARM_FETCHES = 6
+"""Rounds of fetches that are thrown away: Kafka's JIT is slow for longer than one, 0.6 s of CPU per GB instead of 0.25."""
+
 
 def _produce(bench: Bench, lane: Lane, *, messages: int, size: int) -> dict[str, Any]:
     """One produce run on a fresh topic, read back and checked."""
@@ -175,13 +178,13 @@ def fetch_from_cache(bench: Bench) -> list[Row]:
                     messages=messages, size=size, partitions=1, **_BATCHED,
                 )  # fmt: skip
             wait_zeroed(server)
-            for turn in range(bench.rounds + 1):
+            for turn in range(-_WARM_FETCHES, bench.rounds):
                 for lane, topic in pairs[:: 1 if turn % 2 else -1]:
                     for name, fetch in _FETCHERS.items():
                         cpu = lane.process.cpu_seconds()
                         shown = fetch(lane, topic, messages)
                         shown["broker_cpu_seconds"] = lane.process.cpu_seconds() - cpu
-                        if turn:
+                        if turn >= 0:
                             found[name][lane.name].append(shown)
     return [_fetch_row(name, samples) for name, samples in found.items()]
 

@@ -32,7 +32,7 @@ def test_connections_are_limited_in_all_and_per_address() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("setting", "asked_for"), [(-1, 128 * 1024), (64 * 1024, 64 * 1024)])
+@pytest.mark.parametrize(("setting", "asked_for"), [(-1, 256 * 1024), (64 * 1024, 64 * 1024)])
 def test_what_waits_for_a_client_on_the_same_machine_fits_the_cache_unless_a_size_is_set(
     setting: int, asked_for: int
 ) -> None:

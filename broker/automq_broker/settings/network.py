@@ -130,7 +130,7 @@ class NetworkSettings(Group):
         -1,
         low=-1,
         unit="bytes",
-        meaning="Send buffer of each socket; -1 leaves it to the system, and is 128 KiB for clients on the same machine.",
+        meaning="Send buffer of each socket; -1 leaves it to the system, and is 256 KiB for clients on the same machine.",
         why="-1: Linux tunes it by itself up to megabytes, which long ways need; a short one is faster within the CPU's cache.",
     )
     socket_receive_buffer_bytes: int = integer(
