@@ -7,9 +7,11 @@ from random import Random
 from automq_broker.kernel.ids import NodeId, StreamId
 from twins.memory_bucket import Faults
 
-from sim.cluster_world import ClusterWorld, Machine, freeze, thaw
+from sim.cluster_world import ClusterWorld
 from sim.faults import FaultSchedule
+from sim.machine import Machine
 from sim.moves import order_move, targets
+from sim.signals import freeze, thaw
 
 _CLOCK_JUMP_MAX_MS = 25 * 60_000
 """Two clocks are never further apart than message.timestamp.after.max.ms."""

@@ -122,7 +122,7 @@ class Operator:
         return tuple(map(as_seen, rows))
 
     def _instance(self, machine: Any) -> Instance | None:
-        from sim.cluster_world import is_frozen
+        from sim.signals import is_frozen
 
         instance, process = machine.instance, machine.process
         if instance is None or process is None:
@@ -154,7 +154,7 @@ class Operator:
         machine.volume.release(0)
 
     def _create(self, step: CreateAdopter) -> None:
-        from sim.cluster_world import AdopterPod
+        from sim.adopter_pod import AdopterPod
 
         for pod in self._world.adopters.values():
             if (pod.seen.granted_epoch, pod.seen.attempt) == (step.granted_epoch, step.attempt):
