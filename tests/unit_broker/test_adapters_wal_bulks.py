@@ -116,6 +116,38 @@ def test_a_restart_finds_every_record_and_goes_on_in_a_log_of_its_own():
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_line_that_damages_one_read_after_the_other_costs_a_recovery_time_and_no_record(seed):
+    async def scenario():
+        store = MemoryStore()
+        owner = await started(store)
+        values = [bytes([65 + number]) * 5000 for number in range(6)]
+        await appended(owner, *values)
+        await asyncio.sleep(1)
+        assert owner.acked == values
+        after = Process(MemoryBucket(store, seed=seed, faults=Faults(corrupt_read=0.5)), 2)
+        await after.start()
+        assert after.recovered == values
+
+    run_virtual(scenario())
+
+
+def test_blocks_that_are_stored_damaged_are_damage_and_no_torn_end():
+    async def scenario():
+        store = MemoryStore()
+        owner = await started(store)
+        await appended(owner, A, B)
+        await asyncio.sleep(1)
+        key = wal_bulk_key(NODE, 1, 1)
+        data = bytearray(store.data(key))
+        data[-1] ^= 1
+        store.plant(key, bytes(data))
+        with pytest.raises(Corrupt, match="do not fit their CRC"):
+            await started(store, 2)
+
+    run_virtual(scenario())
+
+
 def test_a_large_record_over_several_bulks_comes_back_whole_or_not_at_all():
     async def scenario():
         large = random.Random(1).randbytes(1_700_000)

@@ -2,7 +2,8 @@
 
 A store that throttles, times out or denies is asked again for as long as it takes, with the very same bytes. What became
 of a conditional write without a clear answer is found out by reading back: own bytes are success, nothing there or the
-claim that was built on is "again", and anything else is another process that has taken the log (Fenced).
+claim that was built on is "again", and anything else is another process that has taken the log (Fenced). What comes
+damaged is read again, until it is known to be stored so.
 """
 
 import asyncio
@@ -11,6 +12,9 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from crc32c import crc32c
+
+from automq_broker.engine.damage import Damage
 from automq_broker.kernel.errors import Corrupt, Fenced
 from automq_broker.kernel.ids import BrokerEpoch, Lsn, NodeId
 from automq_broker.lake import keys
@@ -60,12 +64,18 @@ class BulkStore:
 
     async def read_claim(self) -> Claim | None:
         """The claim as it stands; the next `put_claim` replaces exactly this one. None if the node has no WAL here."""
-        found = await self._find_claim()
-        if found is None:
-            self._claim_etag = None
-            return None
-        data, self._claim_etag = found
-        return decode_claim(data, self._claim_key)
+        damage = Damage()
+        while True:
+            found = await self._find_claim()
+            if found is None:
+                self._claim_etag = None
+                return None
+            data, self._claim_etag = found
+            try:
+                return decode_claim(data, self._claim_key)
+            except Corrupt:
+                if damage.is_stored(data):
+                    raise
 
     async def put_claim(self, claim: Claim) -> None:
         """Replace the claim that was read or put last. Raises ClaimMoved if another process has done so meanwhile."""
@@ -117,23 +127,37 @@ class BulkStore:
                     await self._bucket.put(key, segments, if_absent=True)
                     return
                 except PreconditionFailed:
-                    if await self._is_ours(key, segments):
+                    if await self._is_ours(key, bulk):
                         return
             await backoff.wait()
 
-    async def _is_ours(self, key: str, segments: Sequence[Buffer]) -> bool:
-        """Whether an earlier attempt of this very PUT stands there; False if nothing does. Raises Fenced."""
+    async def _is_ours(self, key: str, bulk: Bulk) -> bool:
+        """Whether an earlier attempt of this very PUT stands there; False if nothing does. Raises Fenced.
+
+        The header decides: it tells the blocks' CRC, and objects are stored whole.
+        """
         try:
-            found = await self._patiently(lambda: self._bucket.get(key))
+            found = await self._read_header(key)
         except NotFound:
             return False
-        if memoryview(found) == b"".join(segments):
+        if found == bulk:
             return True
-        what = "a seal" if decode_header(found, key).is_seal else "a bulk"
+        what = "a seal" if found.is_seal else "a bulk"
         raise Fenced(f"{what} of another process stands at {key}: the write-ahead log was taken over")
 
+    async def read_whole(self, bulk: Bulk) -> Buffer:
+        """All blocks of a bulk, checked. Raises NotFound, or Corrupt when they are stored damaged."""
+        key = self.key(bulk)
+
+        def check(data: Buffer) -> Buffer:
+            if crc32c(data) != bulk.crc:
+                raise Corrupt(f"the blocks of {key} do not fit their CRC")
+            return data
+
+        return await self._undamaged(key, HEADER_BYTES, HEADER_BYTES + bulk.length, check)
+
     async def read(self, bulk: Bulk, skip: int, length: int) -> Buffer:
-        """`length` bytes of a bulk's blocks, from `skip` on; raises NotFound."""
+        """`length` bytes of a bulk's blocks, from `skip` on, unchecked; raises NotFound."""
         start = HEADER_BYTES + skip
         return await self._patiently(lambda: self._bucket.get(self.key(bulk), start, start + length))
 
@@ -177,12 +201,15 @@ class BulkStore:
     async def _header(self, epoch: BrokerEpoch, number: int) -> Bulk | None:
         key = keys.wal_bulk_key(self.node_id, epoch, number)
         try:
-            bulk = decode_header(await self._patiently(lambda: self._bucket.get(key, 0, HEADER_BYTES)), key)
+            bulk = await self._read_header(key)
         except NotFound:
             return None
         if (bulk.node_id, bulk.epoch, bulk.number) != (self.node_id, epoch, number):
             raise Corrupt(f"{key} holds another bulk: node {bulk.node_id}, epoch {bulk.epoch}, number {bulk.number}")
         return bulk
+
+    async def _read_header(self, key: str) -> Bulk:
+        return await self._undamaged(key, 0, HEADER_BYTES, lambda data: decode_header(data, key))
 
     async def _was_there(self, epoch: BrokerEpoch, number: int) -> bool:
         """False if nothing says that bulk `number`, which was missing, was ever stored; True if it is there after all.
@@ -254,6 +281,17 @@ class BulkStore:
         return await self._patiently(lambda: self._bucket.list(prefix, after))
 
     # patience
+
+    async def _undamaged(self, key: str, start: int, end: int, decode: Callable[[Buffer], T]) -> T:
+        """What `decode` makes of these bytes; raises NotFound, and its Corrupt only when they are stored that way."""
+        damage = Damage()
+        while True:
+            data = await self._patiently(lambda: self._bucket.get(key, start, end))
+            try:
+                return decode(data)
+            except Corrupt:
+                if damage.is_stored(data):
+                    raise
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         backoff = _Backoff(self._rng)

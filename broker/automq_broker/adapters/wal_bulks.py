@@ -12,8 +12,10 @@ To the engine it is a ring as any other: positions, blocks, superblocks. Underne
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+
+from crc32c import crc32c
 
 from automq_broker.adapters.bulk_store import BulkStore, ClaimMoved
 from automq_broker.kernel.errors import AutomqError, Bug, Corrupt, Retry
@@ -79,6 +81,8 @@ class BulkWal:
         self._unended: tuple[Log, ...] = () if claim is None else claim.logs
         """The logs before one's own, as long as somebody may still write to them."""
         self._index = BulkIndex()
+        self._latest: tuple[Bulk, Buffer] | None = None
+        """The last bulk of the log that a recovery has read: the next chunk of the ring often begins in it."""
         self._is_owned = self._is_alone = False
         """Whether the claim is this process's, and whether the logs before its own are ended."""
         self._next_number = 0
@@ -127,8 +131,10 @@ class BulkWal:
             lsn=handed.lsn,
             length=handed.size_bytes,
             confirmed=self._confirmed,
+            crc=_crc_of(handed.blocks),
         )
         self._next_number += 1
+        self._latest = None
         self._index.add(bulk)
         self._hand_over(handed, self._store_bulk(bulk, handed.blocks))
 
@@ -234,11 +240,26 @@ class BulkWal:
             return bytes(piece.length)
         async with self._readers:
             try:
+                if self._is_recovering:
+                    return memoryview(await self._whole(piece.bulk))[piece.skip : piece.skip + piece.length]
                 return await self._store.read(piece.bulk, piece.skip, piece.length)
             except NotFound:
                 if piece.bulk in self._index:
                     raise Corrupt(f"{self._store.key(piece.bulk)} of the write-ahead log is missing") from None
                 return bytes(piece.length)  # trimmed meanwhile: it is in the bucket's objects, and the reader is told
+
+    @property
+    def _is_recovering(self) -> bool:
+        """Nothing was appended yet, so whoever reads takes what does not fit its CRC for the end of the log."""
+        return self._next_number == 0
+
+    async def _whole(self, bulk: Bulk) -> Buffer:
+        if self._latest is not None and self._latest[0] == bulk:
+            return self._latest[1]
+        data = await self._store.read_whole(bulk)
+        if self._latest is None or self._latest[0].lsn <= bulk.lsn:
+            self._latest = (bulk, data)
+        return data
 
     async def sync(self) -> None:
         """See WalDevice.sync: end every log before one's own, so that what they hold now is all that they ever will."""
@@ -309,6 +330,13 @@ async def open_bulk_wal(
     """
     store = BulkStore(bucket, node_id, rng)
     return BulkWal(store, await store.read_claim(), handle=handle, nonce=nonce, capacity_bytes=capacity_bytes)
+
+
+def _crc_of(blocks: Sequence[memoryview]) -> int:
+    crc = 0
+    for block in blocks:
+        crc = crc32c(block, crc)
+    return crc
 
 
 def _whole_blocks(size: int) -> int:

@@ -7,6 +7,8 @@ minutes, and died of the system's limit of mappings.
 from collections.abc import Iterator, Sequence
 
 from automq_broker.cache.tail import Entry
+from automq_broker.engine.damage import Damage
+from automq_broker.kernel.errors import Corrupt
 from automq_broker.ports import WalDevice
 from automq_broker.wal.format import BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES
 from automq_broker.wal.writer import WalWriter
@@ -29,7 +31,7 @@ class RingReads:
     async def batches(self, entries: Sequence[Entry]) -> list[memoryview]:
         """The batches of these entries, which ascend in LSN, in their order.
 
-        Raises Retry if one was trimmed meanwhile (it is in the bucket), Corrupt if its bytes are wrong.
+        Raises Retry if one was trimmed meanwhile (it is in the bucket), Corrupt if its bytes are stored wrong.
         """
         found: list[memoryview] = []
         for run in _runs(entries):
@@ -39,9 +41,16 @@ class RingReads:
     async def _read_run(self, run: Sequence[Entry]) -> list[memoryview]:
         first, last = run[0], run[-1]
         plan = self._writer.read_plan(last.lsn, last.size_bytes, first_lsn=first.lsn)
-        parts = [await self._device.read(position, length) for position, length in plan]
-        whole = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
-        found = [self._writer.extract(entry.lsn, [whole], first_lsn=first.lsn)[1] for entry in run]
+        damage = Damage()
+        while True:
+            parts = [await self._device.read(position, length) for position, length in plan]
+            whole = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+            try:
+                found = [self._writer.extract(entry.lsn, [whole], first_lsn=first.lsn)[1] for entry in run]
+                break
+            except Corrupt:  # a log in the bucket comes over a line
+                if damage.is_stored(whole):
+                    raise
         wanted = sum(entry.size_bytes for entry in run)
         self.bytes_total += wanted
         # Views keep the whole run alive: where it is mostly other streams' bytes, copies are smaller.

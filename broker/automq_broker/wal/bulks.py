@@ -26,7 +26,7 @@ _BULK_MAGIC = b"AMQ-BULK"
 _SEAL_MAGIC = b"AMQ-SEAL"
 _CLAIM_MAGIC = b"AMQ-CLAI"
 _START = struct.Struct("<8sII")  # magic, CRC32C of everything after it, format version
-_BULK = struct.Struct("<qqQQQQQ")
+_BULK = struct.Struct("<qqQQQQQI")
 _CLAIM = struct.Struct(f"<q{NONCE_BYTES}sI")
 _LOG = struct.Struct("<qQ")
 _CRC_FROM = 12
@@ -46,6 +46,8 @@ class Bulk:
     lsn: Lsn
     length: int
     confirmed: int
+    crc: int = 0
+    """CRC32C of the blocks: a block that was damaged on the way must not look like the torn end of the log."""
     is_seal: bool = False
 
     @property
@@ -75,7 +77,8 @@ class Claim:
 
 def encode_header(bulk: Bulk) -> bytes:
     """The header of a bulk, or a whole seal."""
-    body = _BULK.pack(bulk.node_id, bulk.epoch, bulk.number, bulk.generation, bulk.lsn, bulk.length, bulk.confirmed)
+    place = (bulk.node_id, bulk.epoch, bulk.number)
+    body = _BULK.pack(*place, bulk.generation, bulk.lsn, bulk.length, bulk.confirmed, bulk.crc)
     return _sealed(_SEAL_MAGIC if bulk.is_seal else _BULK_MAGIC, body)
 
 
@@ -85,7 +88,7 @@ def decode_header(data: Bytes, key: str) -> Bulk:
     if magic not in (_BULK_MAGIC, _SEAL_MAGIC) or len(data) < HEADER_BYTES:
         raise Corrupt(f"{key} is no bulk of a write-ahead log")
     body = _checked(data[:HEADER_BYTES], key)
-    node_id, epoch, number, generation, lsn, length, confirmed = _BULK.unpack_from(body)
+    node_id, epoch, number, generation, lsn, length, confirmed, crc = _BULK.unpack_from(body)
     return Bulk(
         node_id=NodeId(node_id),
         epoch=BrokerEpoch(epoch),
@@ -94,6 +97,7 @@ def decode_header(data: Bytes, key: str) -> Bulk:
         lsn=Lsn(lsn),
         length=length,
         confirmed=confirmed,
+        crc=crc,
         is_seal=magic == _SEAL_MAGIC,
     )
 
