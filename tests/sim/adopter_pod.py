@@ -55,6 +55,7 @@ class AdopterPod:
         self._world.trace.note("process", f"adopter {self.uid} ended: {failure!r}")
         self._target.volume.ended(process.device, self._rng.getrandbits(32))
         self._world.checker.adopter_ended(process, failure)
+        self._world.adoptions += process.report is not None
         self._become(AdopterState.SUCCEEDED if process.report is not None else AdopterState.FAILED)
         self._world.operator.wake.set()
 
@@ -73,10 +74,7 @@ class AdopterPod:
 
     def _boot(self) -> AdopterProcess:
         world, fate = self._world, Fate()
-        device = self._target.volume.attach(self.uid, fate, self._rng.getrandbits(32))
-        device.on_write = lambda position, length, error: world.trace.note(
-            "write", f"{self.uid} {position} {length} {error or ''}"
-        )
+        bucket = world.bucket(self._beside, fate, self.uid, self._rng.getrandbits(32))
         world.trace.note("process", f"adopter {self.uid} of node {self._target.node_id} starts")
         return AdopterProcess(
             node_id=self._target.node_id,
@@ -86,8 +84,8 @@ class AdopterPod:
             network=world.network,
             options=world.options,
             settings=world.settings,
-            device=device,
-            bucket=world.bucket(self._beside, fate, self.uid, self._rng.getrandbits(32)),
+            device=self._target.volume.attach(self.uid, bucket, self._rng.getrandbits(32)),
+            bucket=bucket,
             clock=self._beside.clock,
             seed=f"adopter process {self.uid} {world.options.seed}",
         )

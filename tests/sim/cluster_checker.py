@@ -15,6 +15,7 @@ from automq_broker.meta.snapshots import encode_snapshot
 from automq_broker.ports import BucketDenied, NotFound, WalWriteFailed
 from twins.memory_bucket import MemoryBucket, MemoryStore
 
+from sim.bulk_log import AttachedBulks
 from sim.checker import Checker
 from sim.history import History, Violation
 from sim.truth import Truth
@@ -43,6 +44,8 @@ class ClusterChecker(Checker):
     def process_ended(self, host: Any, process: "Member", failure: BaseException | None) -> None:
         """A failed write, a volume that was taken away, or an epoch that is gone may end a process; nothing else."""
         if process.device.is_pulled or (isinstance(failure, Fenced) and self._is_overtaken(process)):
+            return
+        if isinstance(failure, Refused) and self._looked_too_early(process):
             return
         super().process_ended(host, process, failure)
 
@@ -122,6 +125,12 @@ class ClusterChecker(Checker):
 
     def _snapshot(self) -> bytes:
         return b"".join(encode_snapshot(self.truth.state))
+
+    def _looked_too_early(self, process: "Member") -> bool:
+        """A log in the bucket may be taken between a look at it and the registration, which then tells of an old epoch."""
+        node = self.truth.node(process.node_id)
+        is_free_for_all = isinstance(process.device, AttachedBulks)
+        return is_free_for_all and node is not None and node.broker_epoch != process.epoch_before
 
     def _is_overtaken(self, process: "Member") -> bool:
         node = self.truth.node(process.node_id)

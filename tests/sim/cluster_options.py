@@ -18,6 +18,7 @@ def expand_cluster(seed: int, minutes: float, brokers: int) -> Options:
         work=_work(rng),
         cluster=ClusterOptions(
             brokers=brokers,
+            has_disks=Random(f"disks {brokers} {seed}").random() < 0.75,
             session_s=session_s,
             heartbeat_s=session_s / 6,
             restart_grace_s=rng.choice((0.0, 2.0, 6.0)),

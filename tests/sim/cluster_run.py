@@ -54,11 +54,11 @@ class ClusterRun(Run):
         return [*super()._make_clients(), Mover(self._scene, "mover")]
 
     def _counts(self) -> dict[str, int]:
-        truth, operator = self._world.truth, self._world.operator
+        truth = self._world.truth
         return super()._counts() | {
             "moves": truth.moves,
             "rescues": truth.rescues,
-            "adoptions": operator.adoptions,
+            "adoptions": self._world.adoptions,
             "orderly stops": self._trace.counts["stopped"],
         }
 

@@ -48,6 +48,8 @@ class ClusterWorld:
         self.network.faults = self.calm_network()
         self.buckets: list[SimBucket] = []
         self.zombies: list[Member] = []
+        self.adoptions = 0
+        """Logs that an adopter drained to their end."""
         self.adopters: dict[str, AdopterPod] = {}
         self.hosts: Sequence[Machine] = [Machine(self, each) for each in range(1, self.cluster.brokers + 1)]
         self.operator = Operator(self)

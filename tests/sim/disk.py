@@ -1,6 +1,7 @@
 """The WAL volume of a host: MemoryWal, attached to one process at a time, with every write in the trace."""
 
 from collections.abc import Callable
+from typing import Self
 
 from automq_broker.wal.format import RING_POSITION
 from twins.engine_world import MortalWal
@@ -19,6 +20,10 @@ class SimWal(MortalWal):
             done(error)
 
         super().write(position, data, told)
+
+    async def open(self) -> Self:
+        """A disk is there at once."""
+        return self
 
     @staticmethod
     def is_superblock(position: int) -> bool:

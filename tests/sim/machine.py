@@ -1,6 +1,7 @@
 """A machine of many: a clock, a log that outlives its processes, at most one broker, and what the platform says of it."""
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from twins.memory_bucket import Faults
 from twins.memory_wal import WalFaults
 from twins.virtual_time import LoopClock
 
+from sim.bulk_log import BulkLog
 from sim.member import Member
 from sim.process import Gone
 from sim.signals import kill
@@ -33,7 +35,7 @@ class Machine:
         self.place = f"m{node_id}"
         self.clock = LoopClock()
         self.clock.offset_ms += self._rng.randint(-cluster.clock_offset_max_ms, cluster.clock_offset_max_ms)
-        self.volume = Volume(f"volume-{node_id}", options.world.wal_bytes, options.world.disk_latency_s)
+        self.volume = _log_of(world, node_id)
         self.bucket_faults = Faults(latency_s=options.world.bucket_latency_s)
         self.process: Member | None = None
         self.instance: Instance | None = None
@@ -95,22 +97,19 @@ class Machine:
     def take_volume_away(self) -> None:
         """The platform detaches the volume from under a broker that nobody hears: that one lives on, and is nobody."""
         process, instance = self.process, self.instance
-        if process is None or instance is None or self.volume.holder != instance.uid:
+        if process is None or instance is None or not self.volume.is_held_by(instance.uid):
             return
         self.volume.release(self._rng.getrandbits(32))
-        self._world.trace.note("fault", f"node {self.node_id} loses its volume, its process lives on")
+        self._world.trace.note("fault", f"node {self.node_id} is given up, its process lives on")
         self._world.zombies.append(process)
         self._world.network.move(process.endpoint, f"zombie of {process.endpoint}")
-        self._ended(instance, Proof.DETACHED)
+        self._ended(instance, self.volume.proof_without)
 
     def _boot(self) -> Member:
         self.lives += 1
         world, fate = self._world, Fate()
         uid = f"{self.node_id}.{self.lives}"
-        device = self.volume.attach(uid, fate, self._rng.getrandbits(32))
-        device.on_write = lambda position, length, error: world.trace.note(
-            "write", f"{uid} {position} {length} {error or ''}"
-        )
+        bucket = world.bucket(self, fate, uid, self._rng.getrandbits(32))
         process = world.make_member(
             place=self.place,
             endpoint=f"{self.place}:{self.lives}",
@@ -120,8 +119,8 @@ class Machine:
             seed=f"process {uid} {world.options.seed}",
             options=world.options,
             settings=world.settings,
-            device=device,
-            bucket=world.bucket(self, fate, uid, self._rng.getrandbits(32)),
+            device=self.volume.attach(uid, bucket, self._rng.getrandbits(32)),
+            bucket=bucket,
             clock=self.clock,
         )
         before = self.instance.quick_ends if self.instance else 0
@@ -159,6 +158,15 @@ class Machine:
             quick_ends=instance.quick_ends + 1 if is_quick else 0,
         )
         self._world.operator.wake.set()
+
+
+def _log_of(world: "ClusterWorld", node_id: int) -> Volume | BulkLog:
+    options = world.options.world
+    if world.cluster.has_disks:
+        return Volume(
+            f"volume-{node_id}", options.wal_bytes, options.disk_latency_s, partial(world.trace.note, "write")
+        )
+    return BulkLog(node_id, options.wal_bytes)
 
 
 __all__ = ["Machine"]

@@ -24,6 +24,7 @@ from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.errors import Corrupt, Fenced
 from automq_broker.kernel.ids import BrokerEpoch, NodeId
 from automq_broker.meta.rows import Endpoint
+from automq_broker.ports import WalDevice
 from automq_broker.settings import Settings
 from automq_broker.wal.superblock import Superblock
 from automq_broker.wire.apis.k20002_submit_commands import SubmitCommandsRequest
@@ -32,6 +33,7 @@ from automq_broker.wire.apis.k20005_describe_nodes import DescribeNodesRequest
 from twins.virtual_time import LoopClock
 
 from sim.bucket import SimBucket
+from sim.bulk_log import AttachedBulks
 from sim.network import SimNetwork
 from sim.options import Options
 from sim.process import PRODUCER_ID_EXPIRATION_MS, BrokerProcess, Gone, Process, outside
@@ -47,8 +49,10 @@ class Member(BrokerProcess):
     """A broker among many. `endpoint` is its own for this life, so that nothing reaches a later one by mistake."""
 
     control: MetadataNode
-    device: AttachedWal
+    device: AttachedWal | AttachedBulks  # type: ignore[assignment]
     incarnation: UUID | None = None
+    epoch_before: int | None = None
+    """The node's broker epoch when this process had looked at its log."""
 
     def __init__(self, *, place: str, endpoint: str, network: SimNetwork, truth: Truth, **parts: Any) -> None:
         super().__init__(**parts)
@@ -96,9 +100,11 @@ class Member(BrokerProcess):
     def _endpoints(self) -> tuple[Endpoint, ...]:
         return (Endpoint(listener="PLAINTEXT", host=self._place, port=9092),)
 
-    async def _start_control(self, identity: Identity, superblock: Superblock | None) -> None:
+    async def _start_control(self, identity: Identity, superblock: Superblock | None, wal: WalDevice) -> None:
         self.incarnation = identity.incarnation
-        await foresee_refusal(self.bucket, engine_start.registration(identity, superblock, self.device), self._rng)
+        node = self._truth.node(self.node_id)
+        self.epoch_before = None if node is None else node.broker_epoch
+        await foresee_refusal(self.bucket, engine_start.registration(identity, superblock, wal), self._rng)
         self.control = MetadataNode(
             self.bucket,
             self.clock,
@@ -130,7 +136,7 @@ class AdopterProcess(Process):
 
     def __init__(
         self, *, node_id: int, granted_epoch: int, place: str, endpoint: str, network: SimNetwork, options: Options,
-        settings: Settings, device: AttachedWal, bucket: SimBucket, clock: LoopClock, seed: str,
+        settings: Settings, device: AttachedWal | AttachedBulks, bucket: SimBucket, clock: LoopClock, seed: str,
     ) -> None:  # fmt: skip
         super().__init__(device.fate)
         device.context = self.context
@@ -157,11 +163,12 @@ class AdopterProcess(Process):
 
     async def _live(self) -> None:
         supervisor = Supervisor()
+        wal = await self.device.open()
         await self._metadata.start()
         adopter = Adopter(
             node_id=self._node_id,
             broker_epoch=self._granted_epoch,
-            outside=outside(self.bucket, self.device, self._clock, self._rng),
+            outside=outside(self.bucket, wal, self._clock, self._rng),
             metadata=self._metadata,
             supervisor=supervisor,
             knobs=self._options.engine,

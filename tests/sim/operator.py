@@ -38,8 +38,6 @@ class Operator:
 
     def __init__(self, world: "ClusterWorld") -> None:
         self.wake = asyncio.Event()
-        self.adoptions = 0
-        """Volumes that were drained to their end, as the controller confirmed."""
         self._world = world
         self._memory = Memory()
         self._silent_since: dict[str, float] = {}
@@ -72,6 +70,7 @@ class Operator:
             volumes=tuple(
                 Volume(name=machine.volume.handle, node_id=machine.node_id, holder=machine.volume.holder)
                 for machine in world.hosts
+                if world.cluster.has_disks
             ),
             hosts=tuple(Host(name=machine.place, is_ready=machine.is_ready) for machine in world.hosts),
             adopters=tuple(pod.seen for pod in world.adopters.values()),
@@ -97,7 +96,6 @@ class Operator:
             case ConfirmDrained():
                 node_id, epoch = NodeId(step.key.node_id), BrokerEpoch(step.granted_epoch)
                 await self._submit(RescueDone(node_id=node_id, broker_epoch=epoch))
-                self.adoptions += 1
             case StartBroker():
                 if not self._world.machine(step.node_id).start():
                     raise StepFailedError("its volume is not free, or its machine is not there")

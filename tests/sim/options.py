@@ -58,6 +58,8 @@ class ClusterOptions:
     """What many brokers have besides."""
 
     brokers: int
+    has_disks: bool
+    """False: every log lies in the bucket (s3.wal.path=s3)."""
     session_s: float
     heartbeat_s: float
     restart_grace_s: float

@@ -22,7 +22,7 @@ from automq_broker.engine.supervise import Supervisor
 from automq_broker.groups.placement import GROUPS_TOPIC
 from automq_broker.kernel.ids import NodeId
 from automq_broker.meta.rows import Endpoint
-from automq_broker.ports import Clock
+from automq_broker.ports import Clock, WalDevice
 from automq_broker.settings import Settings
 from automq_broker.wal.superblock import Superblock
 from twins.engine_world import Fate, Workers
@@ -140,17 +140,18 @@ class BrokerProcess(Process):
             raise failure
 
     async def _start(self, supervisor: Supervisor) -> None:
-        superblock = await read_superblock(self.device)
+        wal = await self.device.open()
+        superblock = await read_superblock(wal)
         incarnation = uuid.UUID(int=self._rng.getrandbits(128))
         volume = uuid.UUID(int=self._rng.getrandbits(128)) if superblock is None else superblock.volume_uuid
         identity = Identity(
             node_id=self.node_id, incarnation=incarnation, volume_uuid=volume, endpoints=self._endpoints()
         )
-        await self._start_control(identity, superblock)
+        await self._start_control(identity, superblock, wal)
         self.running = await engine_start.start(
             identity=identity,
             superblock=superblock,
-            outside=outside(self.bucket, self.device, self.clock, self._rng),
+            outside=outside(self.bucket, wal, self.clock, self._rng),
             metadata=self.control,
             supervisor=supervisor,
             knobs=self._options.engine,
@@ -164,7 +165,7 @@ class BrokerProcess(Process):
     def _endpoints(self) -> tuple[Endpoint, ...]:
         return ()
 
-    async def _start_control(self, identity: Identity, superblock: Superblock | None) -> None:
+    async def _start_control(self, identity: Identity, superblock: Superblock | None, wal: WalDevice) -> None:
         control_identity = self._control_identity(identity, superblock, f"sim:{self.node_id}")
         self.control = Control(self.bucket, self.clock, control_identity, self._options.control, rng=self._rng)
         await self.control.start()
@@ -198,7 +199,7 @@ class BrokerProcess(Process):
         join_coordinators(self.groups, self.running)
 
 
-def outside(bucket: SimBucket, device: SimWal, clock: Clock, rng: Random) -> Outside:
+def outside(bucket: SimBucket, device: WalDevice, clock: Clock, rng: Random) -> Outside:
     """What an engine works with."""
     return Outside(
         bucket=bucket,

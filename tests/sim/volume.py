@@ -7,9 +7,11 @@ from contextvars import Context
 from random import Random
 
 from automq_broker.kernel.errors import Corrupt
+from automq_operator.world import Proof
 from twins.engine_world import Fate
 from twins.memory_wal import WalFaults
 
+from sim.bucket import SimBucket
 from sim.disk import SimWal
 
 Done = Callable[[BaseException | None], None]
@@ -24,6 +26,7 @@ class AttachedWal(SimWal):
     def __init__(self, volume: "Volume", fate: Fate, seed: int) -> None:
         super().__init__(platter=volume.platter, faults=volume.faults, seed=seed, handle=volume.handle)
         self.fate = fate
+        self.volume = volume
         self._answers: deque[tuple[Done, BaseException | None]] = deque()
 
     def write(self, position: int, data: memoryview, done: Done) -> None:
@@ -61,19 +64,27 @@ class AttachedWal(SimWal):
 class Volume:
     """The disk itself. `holder` is the uid of what it is attached for, alive or not; None if it is free."""
 
-    def __init__(self, handle: str, size_bytes: int, latency_s: float) -> None:
+    proof_without = Proof.DETACHED
+
+    def __init__(self, handle: str, size_bytes: int, latency_s: float, note: Callable[[str], None]) -> None:
         self.handle = handle
         self.platter = bytearray(size_bytes)
         self.faults = WalFaults(latency_s=latency_s)
         self.holder: str | None = None
         self._device: AttachedWal | None = None
+        self._note = note
 
-    def attach(self, uid: str, fate: Fate, seed: int) -> AttachedWal:
+    def attach(self, uid: str, bucket: SimBucket, seed: int) -> AttachedWal:
         """For a process that is about to run."""
         assert self.holder is None, "a volume is attached once"
         self.holder = uid
-        self._device = AttachedWal(self, fate, seed)
+        self._device = AttachedWal(self, bucket.fate, seed)
+        self._device.on_write = lambda position, length, error: self._note(f"{uid} {position} {length} {error or ''}")
         return self._device
+
+    def is_held_by(self, uid: str) -> bool:
+        """Whether it is attached for this process."""
+        return self.holder == uid
 
     def ended(self, device: AttachedWal, seed: int, *, stays_attached: bool = False) -> None:
         """The process is gone: the platter keeps what was durable and a torn rest."""
