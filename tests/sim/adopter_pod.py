@@ -53,7 +53,8 @@ class AdopterPod:
         self.process = process = self._boot()
         failure = await process.live()
         self._world.trace.note("process", f"adopter {self.uid} ended: {failure!r}")
-        self._target.volume.ended(process.device, self._rng.getrandbits(32))
+        process.device.volume.ended(process.device, self._rng.getrandbits(32))
+        self._target.volume_is_free()
         self._world.checker.adopter_ended(process, failure)
         self._world.adoptions += process.report is not None
         self._become(AdopterState.SUCCEEDED if process.report is not None else AdopterState.FAILED)

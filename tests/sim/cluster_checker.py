@@ -31,6 +31,7 @@ class ClusterChecker(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
+        self.wrong_logs_refused = 0
         self._findings_at = -1
 
     def failed(self, error: BaseException) -> None:
@@ -45,12 +46,18 @@ class ClusterChecker(Checker):
         """A failed write, a volume that was taken away, or an epoch that is gone may end a process; nothing else."""
         if process.device.is_pulled or (isinstance(failure, Fenced) and self._is_overtaken(process)):
             return
+        if isinstance(failure, Refused) and self._has_wrong_log(process):
+            self.wrong_logs_refused += 1
+            return
         if isinstance(failure, Refused) and self._looked_too_early(process):
             return
         super().process_ended(host, process, failure)
 
     def adopter_ended(self, process: "AdopterProcess", failure: BaseException | None) -> None:
-        """It may find that somebody else was faster."""
+        """It may find that somebody else was faster, or that the log is none of its node's."""
+        report, log = process.report, process.device.volume
+        if report is not None and report.streams and self.truth.logs.get(report.node_id) is not log:
+            self.fail(Violation(f"5a.4: an adopter of node {report.node_id} closed streams by another log than theirs"))
         is_failed = isinstance(failure, WalWriteFailed) and process.device.is_failed
         is_denied = isinstance(failure, Refused) and isinstance(failure.__cause__, BucketDenied)
         if (
@@ -131,6 +138,9 @@ class ClusterChecker(Checker):
         node = self.truth.node(process.node_id)
         is_free_for_all = isinstance(process.device, AttachedBulks)
         return is_free_for_all and node is not None and node.broker_epoch != process.epoch_before
+
+    def _has_wrong_log(self, process: "Member") -> bool:
+        return self.truth.logs.get(process.node_id) is not process.device.volume
 
     def _is_overtaken(self, process: "Member") -> bool:
         node = self.truth.node(process.node_id)

@@ -10,8 +10,9 @@ from twins.memory_bucket import Faults
 from sim.cluster_world import ClusterWorld
 from sim.faults import FaultSchedule
 from sim.machine import Machine
-from sim.moves import order_move, targets
+from sim.moves import order_drain, order_move, targets
 from sim.signals import freeze, thaw
+from sim.volume import Volume
 
 _CLOCK_JUMP_MAX_MS = 25 * 60_000
 """Two clocks are never further apart than message.timestamp.after.max.ms."""
@@ -40,6 +41,7 @@ class ClusterFaults(FaultSchedule):
             thaw(process)
         for machine in world.hosts:
             machine.repair()
+            machine.find_volume()
 
     def kinds(self) -> list[Callable[[FaultSchedule], None]]:
         """Those of one broker, and those of many."""
@@ -153,6 +155,54 @@ class ClusterFaults(FaultSchedule):
             if streams and others:
                 await order_move(self._world, streams, self._rng.choice(others))
 
+    def _drain(self) -> None:
+        """Its partitions leave and nothing comes, until that is taken back."""
+        node_id = self._host().node_id
+        self._note(f"node {node_id} is drained")
+        self._world.start(self._drained(node_id, self._rng.uniform(1.0, self._options.phase_s[1])))
+
+    async def _drained(self, node_id: int, length_s: float) -> None:
+        await order_drain(self._world, node_id, is_cancelled=False)
+        await asyncio.sleep(length_s)
+        while not await order_drain(self._world, node_id, is_cancelled=True):
+            await asyncio.sleep(0.5)
+
+    def _roll(self) -> None:
+        """Every broker is asked to stop, one soon after the other."""
+        self._note("rolling restart")
+        self._stops.append(asyncio.get_running_loop().create_task(self._rolled(self._rng.uniform(0.1, 4.0))))
+
+    async def _rolled(self, pause_s: float) -> None:
+        for machine in self._world.hosts:
+            await machine.stop()
+            await asyncio.sleep(pause_s)
+
+    def _wrong_volume(self) -> None:
+        """Re-created and empty, restored from a snapshot, or rolled back to before the present life of its broker."""
+        machine = self._host()
+        volume, process, node = machine.volume, machine.process, self._world.truth.node(machine.node_id)
+        if (
+            not isinstance(volume, Volume)
+            or process is None
+            or node is None
+            or self._world.truth.logs.get(machine.node_id) is not volume
+        ):
+            return
+        kind = self._rng.choice(("an empty volume", "a snapshot", "its volume of before"))
+        if kind == "its volume of before":
+            if node.incarnation != process.incarnation or not node.is_wal_confirmed:
+                return
+            other = volume.another(volume.handle, volume.image)
+        else:
+            handle = f"{volume.handle}-{self._rng.getrandbits(16):04x}"
+            other = volume.another(handle, volume.platter if kind == "a snapshot" else bytes(len(volume.platter)))
+        self._note(f"node {machine.node_id} will be given {kind}")
+        self._later(lambda: self._mistake(machine, other))
+
+    def _mistake(self, machine: Machine, other: Volume) -> None:
+        machine.kill()
+        machine.mistake_volume(other)
+
     async def _deliver_late(self, machine: Machine, epoch: int, words: list[tuple[str, bytes]]) -> None:
         process = machine.process
         deadline = self._world.now() + _LATE_MAX_S
@@ -185,6 +235,10 @@ _KINDS: list[Callable[..., None]] = [
     ClusterFaults._kill_adopter,
     *[ClusterFaults._late_words] * 5,
     *[ClusterFaults._move_off_slow_disk] * 4,
+    *[ClusterFaults._wrong_volume] * 3,
+    *[ClusterFaults._drain] * 2,
+    *[ClusterFaults._roll] * 2,
+    FaultSchedule._stop,
 ]
 
 __all__ = ["ClusterFaults"]

@@ -13,12 +13,13 @@ def expand_cluster(seed: int, minutes: float, brokers: int) -> Options:
     rng = Random(f"cluster {brokers} {seed}")
     alone = expand(seed, minutes)
     session_s = rng.choice((3.0, 6.0))
+    balances = rng.random() < 0.4
     return replace(
         alone,
         work=_work(rng),
         cluster=ClusterOptions(
             brokers=brokers,
-            has_disks=Random(f"disks {brokers} {seed}").random() < 0.75,
+            has_disks=rng.random() < 0.75,
             session_s=session_s,
             heartbeat_s=session_s / 6,
             restart_grace_s=rng.choice((0.0, 2.0, 6.0)),
@@ -26,7 +27,8 @@ def expand_cluster(seed: int, minutes: float, brokers: int) -> Options:
             operator_interval_s=rng.choice((0.5, 2.0)),
             network_delay_s=rng.choice(((0.0, 0.0), (0.0, 0.005), (0.001, 0.08))),
             clock_offset_max_ms=rng.choice((0, 20 * MINUTE_MS)),
-            move_pause_s=rng.choice((1.0, 4.0)),
+            balances=balances,
+            move_pause_s=rng.choice((4.0, 15.0) if balances else (1.0, 4.0)),
         ),
     )
 

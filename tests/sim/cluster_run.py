@@ -60,6 +60,8 @@ class ClusterRun(Run):
             "rescues": truth.rescues,
             "adoptions": self._world.adoptions,
             "orderly stops": self._trace.counts["stopped"],
+            "wrong volumes refused": self._checker.wrong_logs_refused,
+            "moves for balance": self._world.balanced,
         }
 
     async def _restart(self) -> None:

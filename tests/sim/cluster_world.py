@@ -48,6 +48,7 @@ class ClusterWorld:
         self.network.faults = self.calm_network()
         self.buckets: list[SimBucket] = []
         self.zombies: list[Member] = []
+        self._balanced_before = 0
         self.adoptions = 0
         """Logs that an adopter drained to their end."""
         self.adopters: dict[str, AdopterPod] = {}
@@ -143,6 +144,15 @@ class ClusterWorld:
         while not (answering := self.answering()):
             await asyncio.sleep(0.05)
         return self._rng.choice(answering)
+
+    def balancer_ended(self, process: Member) -> None:
+        """Its moves count on."""
+        self._balanced_before += process.balanced
+
+    @property
+    def balanced(self) -> int:
+        """Moves that balancers made."""
+        return self._balanced_before + sum(machine.process.balanced for machine in self.hosts if machine.process)
 
     @property
     def faults_injected(self) -> int:

@@ -37,6 +37,8 @@ class Machine:
         self.clock.offset_ms += self._rng.randint(-cluster.clock_offset_max_ms, cluster.clock_offset_max_ms)
         self.volume = _log_of(world, node_id)
         self.bucket_faults = Faults(latency_s=options.world.bucket_latency_s)
+        self._own = self.volume
+        self._next: Volume | BulkLog | None = None
         self.process: Member | None = None
         self.instance: Instance | None = None
         self.lives = 0
@@ -55,6 +57,7 @@ class Machine:
 
     def start(self) -> bool:
         """Run its broker, if the machine is there and the volume is free."""
+        self.volume_is_free()
         if self.process is not None or not self.is_ready or self.volume.holder is not None:
             return False
         self.process = process = self._boot()
@@ -105,6 +108,29 @@ class Machine:
         self._world.network.move(process.endpoint, f"zombie of {process.endpoint}")
         self._ended(instance, self.volume.proof_without)
 
+    def mistake_volume(self, other: Volume) -> None:
+        """The platform takes another volume for the node's own, from when that is free until `find_volume`."""
+        self._next = other
+        self.volume_is_free()
+
+    def find_volume(self) -> None:
+        """The node's own volume is there again, unless it started on the other one, rightly, since nothing was open."""
+        self._next = None
+        if self.volume is not self._own:
+            self._next = self._own
+            self.volume_is_free()
+
+    def volume_is_free(self) -> None:
+        """It may be: what is to be attached next takes its place."""
+        if self._world.truth.logs.get(self.node_id) is self.volume:
+            self._own = self.volume
+        if self._next is None or self.volume.holder is not None:
+            return
+        if self._next is not self._own or self.volume is not self._own:
+            self.volume = self._next
+            self._world.trace.note("fault", f"node {self.node_id} is given {self.volume.handle}")
+        self._next = None
+
     def _boot(self) -> Member:
         self.lives += 1
         world, fate = self._world, Fate()
@@ -140,7 +166,9 @@ class Machine:
         world = self._world
         world.trace.note("process", f"node {instance.uid if instance else ''} ended: {failure!r}")
         world.network.leave(process.endpoint)
+        world.balancer_ended(process)
         self.volume.ended(process.device, self._rng.getrandbits(32), stays_attached=not self.is_ready)
+        self.volume_is_free()
         world.checker.process_ended(self, process, failure)
         if process in world.zombies:
             world.zombies.remove(process)

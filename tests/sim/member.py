@@ -7,12 +7,18 @@ from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
+from automq_broker.admin.cluster_actions import ClusterActions
 from automq_broker.assembly.broker_configs import LiveConfigs
 from automq_broker.assembly.knobs import topic_settings
+from automq_broker.cluster.balance import Aim, Goal, Rules
+from automq_broker.cluster.moves import Pacing
+from automq_broker.contract.admin import DrainRequest
 from automq_broker.contract.adopt import AdoptReport
 from automq_broker.engine import start as engine_start
 from automq_broker.engine.adopt import Adopter, adopt
+from automq_broker.engine.balancing import Balancer, BalancerKnobs
 from automq_broker.engine.control_values import Identity as ControlIdentity
+from automq_broker.engine.decisions import Decisions
 from automq_broker.engine.foresight import foresee_refusal
 from automq_broker.engine.hand_over import hand_over
 from automq_broker.engine.load_report import LoadReport
@@ -30,6 +36,7 @@ from automq_broker.wal.superblock import Superblock
 from automq_broker.wire.apis.k20002_submit_commands import SubmitCommandsRequest
 from automq_broker.wire.apis.k20003_node_heartbeat import NodeHeartbeatRequest
 from automq_broker.wire.apis.k20005_describe_nodes import DescribeNodesRequest
+from twins.engine_world import Workers
 from twins.virtual_time import LoopClock
 
 from sim.bucket import SimBucket
@@ -43,6 +50,11 @@ from sim.volume import AttachedWal
 T = TypeVar("T")
 
 _HAND_OVER_SHARE = 0.5
+_EAGER = BalancerKnobs(
+    is_enabled=True,
+    rules=Rules(aims=(Aim(goal=Goal.NETWORK_IN), Aim(goal=Goal.LEADERS, slack=1.0))),
+    pacing=Pacing(interval_s=2.0, batch_interval_s=1.0, batch_time_s=5.0, rest_s=3.0),
+)
 
 
 class Member(BrokerProcess):
@@ -62,6 +74,8 @@ class Member(BrokerProcess):
         self._network = network
         self._truth = truth
         self._is_draining = False
+        self._balancer: Balancer | None = None
+        self._decisions = Decisions(self.clock)
         network.places[endpoint] = place
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = 1e9) -> T:
@@ -84,6 +98,16 @@ class Member(BrokerProcess):
         await engine_start.stop(self.running, lambda _: None, keeps_partitions=not are_given)
         await self.control.stop()
 
+    async def drain(self, node_id: int, *, is_cancelled: bool) -> None:
+        """As an administrator asks any broker for it."""
+        actions = ClusterActions(self.control, self._decisions, None, self.running.sweeper, self.clock)
+        await actions.drain(DrainRequest(node_id=node_id, is_cancelled=is_cancelled))
+
+    @property
+    def balanced(self) -> int:
+        """Moves that its balancer made."""
+        return 0 if self._balancer is None else self._balancer.moves_total.total()
+
     async def serve(self, request: Any) -> Any:
         """What the other brokers ask."""
         service = self.control.service
@@ -102,6 +126,7 @@ class Member(BrokerProcess):
 
     async def _start_control(self, identity: Identity, superblock: Superblock | None, wal: WalDevice) -> None:
         self.incarnation = identity.incarnation
+        self._truth.started_on[identity.incarnation] = self.device.volume
         node = self._truth.node(self.node_id)
         self.epoch_before = None if node is None else node.broker_epoch
         await foresee_refusal(self.bucket, engine_start.registration(identity, superblock, wal), self._rng)
@@ -129,6 +154,9 @@ class Member(BrokerProcess):
         )
         beats = heartbeats(self.control, self.node_id, running.broker_epoch, report.take, self._rng)
         running.heartbeats = supervisor.start("heartbeats", beats)
+        if self._options.cluster is not None and self._options.cluster.balances:
+            self._balancer = Balancer(self.control, self._decisions, self.clock, Workers(self._rng), lambda: _EAGER)
+            supervisor.start("balancer", self._balancer.run())
 
 
 class AdopterProcess(Process):

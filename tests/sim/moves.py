@@ -4,7 +4,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-from automq_broker.kernel.errors import ClientFault
+from automq_broker.kernel.errors import ClientFault, Refused
 from automq_broker.kernel.ids import NodeId, StreamId
 from automq_broker.meta.commands import AssignStreams
 from automq_broker.meta.rows import NodeStatus
@@ -34,4 +34,14 @@ async def order_move(world: "ClusterWorld", streams: Collection[StreamId], targe
         return
 
 
-__all__ = ["order_move", "targets"]
+async def order_drain(world: "ClusterWorld", node_id: int, *, is_cancelled: bool) -> bool:
+    """Ask some broker; whether it said that it is done."""
+    process = await world.serving()
+    try:
+        await process.call(partial(process.drain, node_id, is_cancelled=is_cancelled), _CALL_TIMEOUT_S)
+    except (Gone, TimeoutError, ClientFault, Refused, *TRY_AGAIN):
+        return False
+    return True
+
+
+__all__ = ["order_drain", "order_move", "targets"]

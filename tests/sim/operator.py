@@ -150,6 +150,8 @@ class Operator:
         if machine.process is not None and machine.instance and machine.instance.uid == step.holder:
             raise Violation(f"law 6: the volume of node {machine.node_id} is taken away, which lives")
         machine.volume.release(0)
+        machine.volume_is_free()
+        machine.volume_is_free()
 
     def _create(self, step: CreateAdopter) -> None:
         from sim.adopter_pod import AdopterPod

@@ -68,6 +68,8 @@ class ClusterOptions:
     operator_interval_s: float
     network_delay_s: tuple[float, float]
     clock_offset_max_ms: int
+    balances: bool
+    """Whether the controller evens out the load by itself, and far more eagerly than anybody would want."""
     move_pause_s: float
     """Mean pause between two moves of partitions that somebody orders."""
 

@@ -130,6 +130,17 @@ MUTANTS = {
         ("I1", "I2", "I3", "I5", "I7", "law 4", "a producer was told", "a callback failed", "produce of"),
         brokers=3,
     ),
+    "a start on any volume": Mutant(
+        (
+            Edit(
+                "meta/nodes.py",
+                "    if volume == node.volume:\n",
+                "    if True:\n        return False\n    if volume == node.volume:\n",
+            ),
+        ),
+        ("5a.4",),
+        brokers=3,
+    ),
     "commits at any broker epoch": Mutant(
         (
             Edit(

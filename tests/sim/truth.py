@@ -7,6 +7,7 @@ it carried out by the epochs that were granted before (DESIGN 5a.13): histories 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 from automq_broker.kernel.errors import AutomqError
 from automq_broker.kernel.ids import NodeId, StreamId
@@ -40,6 +41,10 @@ class Truth:
         self.moves = 0
         """Openings by a broker that was not the last owner."""
         self.rescues = 0
+        self.started_on: dict[UUID, object] = {}
+        """The log that the process of an incarnation has opened."""
+        self.logs: dict[int, object] = {}
+        """The log on which a node last registered: only there may a tail lie that is not in the bucket."""
         self._last_owner: dict[int, int] = {}
         self._store = store
         self._fail = fail
@@ -99,6 +104,8 @@ class Truth:
             if node is not None and node.broker_epoch >= record.broker_epoch:
                 self._fail(Violation(f"5a.1: node {record.node_id} goes back to epoch {record.broker_epoch}"))
             self._grants.setdefault(record.node_id, []).append((seq, record.broker_epoch))
+            if isinstance(record, NodeRegistered):
+                self._judge_log(record)
             self.rescues += isinstance(record, NodeRescued)
         elif isinstance(record, StreamOpened):
             self._judge_open(record)
@@ -106,6 +113,14 @@ class Truth:
             self._last_owner[record.stream_id] = record.node_id
         elif isinstance(record, ObjectAdded | BlockLeased):
             self._judge_epoch(record.node_id, record.broker_epoch, type(record).__name__)
+
+    def _judge_log(self, record: NodeRegistered) -> None:
+        known, found = self.logs.get(record.node_id), self.started_on.get(record.incarnation)
+        left = self.state.open_streams_of(NodeId(record.node_id))
+        if known is not None and found is not known and left and not record.loses_wal:
+            what = f"{len(left)} streams of node {record.node_id}"
+            self._fail(Violation(f"5a.4: {what} are open, and it registers on another log than they were written to"))
+        self.logs[record.node_id] = found
 
     def _judge_open(self, record: StreamOpened) -> None:
         self._judge_epoch(record.node_id, record.broker_epoch, "StreamOpened")

@@ -69,15 +69,24 @@ class Volume:
     def __init__(self, handle: str, size_bytes: int, latency_s: float, note: Callable[[str], None]) -> None:
         self.handle = handle
         self.platter = bytearray(size_bytes)
+        self.image = bytes(self.platter)
+        """What was on it when it was last attached."""
         self.faults = WalFaults(latency_s=latency_s)
         self.holder: str | None = None
         self._device: AttachedWal | None = None
         self._note = note
 
+    def another(self, handle: str, platter: bytes) -> "Volume":
+        """One of the same kind with this on it."""
+        made = Volume(handle, len(platter), self.faults.latency_s, self._note)
+        made.platter[:] = platter
+        return made
+
     def attach(self, uid: str, bucket: SimBucket, seed: int) -> AttachedWal:
         """For a process that is about to run."""
         assert self.holder is None, "a volume is attached once"
         self.holder = uid
+        self.image = bytes(self.platter)
         self._device = AttachedWal(self, bucket.fate, seed)
         self._device.on_write = lambda position, length, error: self._note(f"{uid} {position} {length} {error or ''}")
         return self._device
