@@ -53,6 +53,8 @@ async def write_superblock(device: WalDevice, superblock: Superblock, allocate: 
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def written(error: BaseException | None) -> None:
+        if done.done():
+            return  # whoever waited was cancelled: the process ends while it starts
         if error is None:
             done.set_result(None)
         else:

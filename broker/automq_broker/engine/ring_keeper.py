@@ -69,6 +69,8 @@ class RingKeeper:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def written(error: BaseException | None) -> None:
+            if done.done():
+                return  # whoever waited was cancelled: the stop was cut short
             if error is None:
                 done.set_result(None)
             else:
