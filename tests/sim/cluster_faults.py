@@ -18,7 +18,7 @@ _CLOCK_JUMP_MAX_MS = 25 * 60_000
 """Two clocks are never further apart than message.timestamp.after.max.ms."""
 
 _LATE_MAX_S = 20.0
-_MOVES_OFF_MAX = 6
+_MOVES_MAX = 12
 
 
 class ClusterFaults(FaultSchedule):
@@ -42,6 +42,7 @@ class ClusterFaults(FaultSchedule):
         for machine in world.hosts:
             machine.repair()
             machine.find_volume()
+            machine.bucket_faults.late_s = 0.0
 
     def kinds(self) -> list[Callable[[FaultSchedule], None]]:
         """Those of one broker, and those of many."""
@@ -139,21 +140,25 @@ class ClusterFaults(FaultSchedule):
         self._later(machine.kill)
         self._world.start(self._deliver_late(machine, node.broker_epoch, words))
 
-    def _move_off_slow_disk(self) -> None:
-        """What closes there has appends in flight, and the longer the slower."""
+    def _move_while_slow(self) -> None:
+        """What closes there has appends in flight, and the longer the slower; then everything comes back for more."""
         machine, slow_s = self._host(), self._rng.choice((0.1, 0.5, 2.0))
         machine.disk_faults.write_slow, machine.disk_faults.slow_s = 0.9, slow_s
-        self._note(f"disk of node {machine.node_id} is slow, up to {slow_s} s, and partitions move off it")
-        self._world.start(self._move_off(machine.node_id))
+        machine.bucket_faults.late_s = 0.0 if self._world.cluster.has_disks else slow_s / 4
+        self._note(f"log of node {machine.node_id} is slow, up to {slow_s} s, and partitions go and come")
+        self._world.start(self._go_and_come(NodeId(machine.node_id)))
 
-    async def _move_off(self, node_id: int) -> None:
-        for _ in range(self._rng.randint(2, _MOVES_OFF_MAX)):
-            await asyncio.sleep(self._rng.uniform(0.1, 2.0))
+    async def _go_and_come(self, node_id: NodeId) -> None:
+        for _ in range(self._rng.randint(3, _MOVES_MAX)):
+            await asyncio.sleep(self._rng.uniform(0.1, 1.5))
             state = self._world.truth.state
-            streams = [StreamId(each.stream_id) for each in state.open_streams_of(NodeId(node_id))]
-            others = [each for each in targets(state) if each != node_id]
-            if streams and others:
-                await order_move(self._world, streams, self._rng.choice(others))
+            there = [StreamId(each.stream_id) for each in state.open_streams_of(node_id)]
+            able = targets(state)
+            others = [each for each in able if each != node_id]
+            if there and others:
+                await order_move(self._world, there, self._rng.choice(others))
+            elif node_id in able:
+                await order_move(self._world, list(state.streams), node_id)
 
     def _drain(self) -> None:
         """Its partitions leave and nothing comes, until that is taken back."""
@@ -234,7 +239,7 @@ _KINDS: list[Callable[..., None]] = [
     *[ClusterFaults._kill_controller] * 2,
     ClusterFaults._kill_adopter,
     *[ClusterFaults._late_words] * 5,
-    *[ClusterFaults._move_off_slow_disk] * 4,
+    *[ClusterFaults._move_while_slow] * 4,
     *[ClusterFaults._wrong_volume] * 3,
     *[ClusterFaults._drain] * 2,
     *[ClusterFaults._roll] * 2,

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 
 from sim.cluster_options import expand_cluster
 from sim.options import Options, expand
@@ -35,12 +36,16 @@ def run_many(seeds: Iterable[int], minutes: float, jobs: int, brokers: int = 1) 
     """Outcomes in the order of the seeds, `jobs` processes at work."""
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         ahead: list[Future[Outcome]] = []
-        for seed in seeds:
-            ahead.append(pool.submit(run_one, seed, minutes, brokers))
-            if len(ahead) > 2 * jobs:
+        try:
+            for seed in seeds:
+                ahead.append(pool.submit(run_one, seed, minutes, brokers))
+                if len(ahead) > 2 * jobs:
+                    yield ahead.pop(0).result()
+            while ahead:
                 yield ahead.pop(0).result()
-        for future in ahead:
-            yield future.result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 def run(
@@ -73,12 +78,20 @@ def _outcomes(seeds: Iterable[int], minutes: float, jobs: int, is_verbose: bool,
     return (run_one(seed, minutes, brokers) for seed in seeds)
 
 
+def first_failure(seeds: range, minutes: float, brokers: int) -> Outcome | None:
+    """Of the lowest seed that fails; two are tried at a time, and what is under way when it is found ends there."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for outcome in pool.imap(partial(run_one, minutes=minutes, brokers=brokers), seeds):
+            if outcome.violation is not None:
+                return outcome
+    return None
+
+
 if __name__ == "__main__":  # tests run it on edited copies of the broker
     first, count, minutes_each, brokers_each = sys.argv[1:5]
     some = range(int(first), int(first) + int(count))
-    for found in (run_one(seed, float(minutes_each), int(brokers_each)) for seed in some):
-        if found.violation is not None:
-            print(f"seed {found.options.seed}: {found.violation}")
-            sys.exit(1)
+    if found := first_failure(some, float(minutes_each), int(brokers_each)):
+        print(f"seed {found.options.seed}: {found.violation}")
+        sys.exit(1)
 
-__all__ = ["options_of", "run", "run_many", "run_one"]
+__all__ = ["first_failure", "options_of", "run", "run_many", "run_one"]
