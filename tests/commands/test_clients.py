@@ -143,12 +143,20 @@ def test_too_few_records_in_time_is_exit_code_1(shell: Shell, topic: str) -> Non
     assert (ended.code, ended.err) == (1, "automq: 0 of 3 records came before nothing did for 1 s\n")
 
 
+def _as_in_a_terminal() -> None:
+    """A shell's background job ignores SIGINT, and its children inherit that: tests may run in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_a_member_quietly_and_commits_what_it_printed(shell: Shell, topic: str) -> None:
     group = f"group-{topic}"
     shell("produce", topic, "--partition", 0, text="one\ntwo\n")
     command = [sys.executable, "-m", "automq_broker", "consume", topic, "--group", group, "--from-beginning"]
     member = subprocess.Popen(
-        [*command, "--bootstrap-server", shell.bootstrap], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--bootstrap-server", shell.bootstrap],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - no other thread here holds a lock that it needs
     )
     assert member.stdout is not None
     assert [member.stdout.readline(), member.stdout.readline()] == [b"one\n", b"two\n"]
