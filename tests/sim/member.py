@@ -25,7 +25,7 @@ from automq_broker.engine.load_report import LoadReport
 from automq_broker.engine.metadata_heartbeat import heartbeats
 from automq_broker.engine.metadata_node import MetadataNode
 from automq_broker.engine.metadata_values import ClusterKnobs
-from automq_broker.engine.start import Identity
+from automq_broker.engine.running import Identity
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.errors import Corrupt, Fenced
 from automq_broker.kernel.ids import BrokerEpoch, NodeId
@@ -100,7 +100,8 @@ class Member(BrokerProcess):
 
     async def drain(self, node_id: int, *, is_cancelled: bool) -> None:
         """As an administrator asks any broker for it."""
-        actions = ClusterActions(self.control, self._decisions, None, self.running.sweeper, self.clock)
+        configs = LiveConfigs(self._settings, self.control)
+        actions = ClusterActions(self.control, self._decisions, None, self.running.sweeper, self.clock, configs)
         await actions.drain(DrainRequest(node_id=node_id, is_cancelled=is_cancelled))
 
     @property

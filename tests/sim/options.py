@@ -7,7 +7,7 @@ from typing import Any
 
 from automq_broker.engine.control_values import ControlKnobs
 from automq_broker.engine.knobs import EngineKnobs
-from automq_broker.engine.start import Budgets
+from automq_broker.engine.running import Budgets
 from automq_broker.lake.compaction import CompactionKnobs
 from automq_broker.wal.format import RING_POSITION
 

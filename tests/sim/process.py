@@ -17,7 +17,7 @@ from automq_broker.engine.control_values import Identity as ControlIdentity
 from automq_broker.engine.groups import GroupCoordinatorKnobs, GroupCoordinators
 from automq_broker.engine.metadata_node import Controlling
 from automq_broker.engine.recover import read_superblock
-from automq_broker.engine.start import Identity, Outside, Running
+from automq_broker.engine.running import Identity, Outside, Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.groups.placement import GROUPS_TOPIC
 from automq_broker.kernel.ids import NodeId

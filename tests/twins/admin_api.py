@@ -10,12 +10,14 @@ from pathlib import Path
 from automq_broker.admin.api import ClusterApi
 from automq_broker.admin.http import AdminServer
 from automq_broker.admin.token import Token
+from automq_broker.assembly.broker_configs import LiveConfigs
 from automq_broker.contract import admin
 from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.decisions import Decisions
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.store import Store
 from automq_broker.engine.sweep import Sweeper
+from automq_broker.settings import load_settings
 from twins.memory_bucket import MemoryBucket, MemoryStore
 from twins.meta_port import MetaPort
 from twins.meta_world import MetaWorld
@@ -56,7 +58,7 @@ def serving(
             rng=rng,
             forget=lambda _: None,
         )
-        api.serve(metadata, lambda: controller, balancer, sweeper)
+        api.serve(metadata, lambda: controller, balancer, sweeper, LiveConfigs(load_settings(), metadata))
     server = AdminServer(api.routes(), host="127.0.0.1", port=0)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="admin twin")

@@ -21,7 +21,7 @@ from automq_broker.engine.control_values import Identity as ControlIdentity
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Partition
 from automq_broker.engine.recover import read_superblock
-from automq_broker.engine.start import Budgets, Identity, Outside, Running, TopicSettings
+from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, StreamId
 from automq_broker.log.admission import LogSettings

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class UpProcess:
     def ports(self, node_id: int) -> Ports:
         """Where a broker listens."""
         return Ports(**json.loads((self.data / "up" / "ports.json").read_text())[str(node_id)])
+
+    def metrics(self, node_id: int) -> str:
+        """The text of a broker's /metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports(node_id).admin}/metrics", timeout=10) as page:
+            return str(page.read(), "utf-8")
 
     def pid(self, node_id: int) -> int:
         """The process of a broker, as its lock file names it."""

@@ -200,6 +200,39 @@ def test_an_idle_owner_learns_from_its_next_superblock_that_it_was_taken_over():
     run_virtual(scenario())
 
 
+def test_an_owner_that_reads_what_its_adopter_has_deleted_finds_itself_fenced_and_no_damage():
+    async def scenario():
+        store = MemoryStore()
+        owner = await started(store)
+        lsns = await appended(owner, A)
+        await asyncio.sleep(1)
+        plan = owner.writer.read_plan(lsns[0], len(A))
+        adopter = await started(store, 2)
+        later = await appended(adopter, B)
+        await asyncio.sleep(1)
+        adopter.trim(later[0])
+        await asyncio.sleep(1)
+        assert bulks_in(store) == [(2, 0)]
+        with pytest.raises(Fenced, match="taken over by another process at broker epoch 2"):
+            await owner.device.read(plan[0].position, plan[0].length)
+
+    run_virtual(scenario())
+
+
+def test_a_bulk_of_ones_own_that_somebody_deleted_is_damage_for_its_owner():
+    async def scenario():
+        store = MemoryStore()
+        owner = await started(store)
+        lsns = await appended(owner, A)
+        await asyncio.sleep(1)
+        plan = owner.writer.read_plan(lsns[0], len(A))
+        del store.objects[wal_bulk_key(NODE, 1, 0)]
+        with pytest.raises(Corrupt, match="is missing"):
+            await owner.device.read(plan[0].position, plan[0].length)
+
+    run_virtual(scenario())
+
+
 @pytest.mark.parametrize("first", [2, 3])
 def test_of_two_that_claim_at_a_time_the_later_epoch_wins_whoever_comes_first(first):
     async def scenario():

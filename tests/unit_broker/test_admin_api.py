@@ -319,3 +319,25 @@ def test_a_broker_that_starts_asks_callers_to_come_again(token_file: Path) -> No
     with serving(None, token_file=token_file) as url:
         status, _, headers = Caller(url, TOKEN).ask("GET", "/v1/cluster")
         assert (status, headers["retry-after"]) == (503, "1")
+
+
+def test_settings_of_all_brokers_change_together_or_not_at_all(caller: Caller, world: MetaWorld) -> None:
+    assert caller.get("/v1/cluster")["configs"] == {}
+    wanted = {"log.retention.ms": "3600000", "automq.log.level": "debug"}
+    assert caller.post("/v1/configs", {"set": wanted}) == (200, {"configs": wanted})
+    commits = len(world.records)
+    assert caller.post("/v1/configs", {"set": wanted, "unset": ["compression.type"]}) == (200, {"configs": wanted})
+    assert len(world.records) == commits, "the second one changes nothing"
+    for value, words in (
+        ({"log.retention.ms": "long"}, "log.retention.ms"),
+        ({"num.partitions": "3"}, "num.partitions cannot change at run time"),
+        ({"no.such.key": "3"}, "no.such.key"),
+    ):
+        status, problem = caller.post("/v1/configs", {"set": {"compression.type": "zstd"} | value})
+        assert (status, caller.get("/v1/cluster")["configs"]) == (409, wanted)
+        assert words in problem["detail"]
+    assert caller.post("/v1/configs", {"unset": ["log.retention.ms"]}) == (
+        200,
+        {"configs": {"automq.log.level": "debug"}},
+    )
+    assert "log.retention.ms unset" in caller.get("/v1/decisions")["decisions"][0]["decision"]

@@ -1,15 +1,16 @@
-"""A fetch of several partitions that only the bucket has: they wait together, within the limits of one answer."""
+"""A fetch of several partitions: those that only the bucket has wait together, all within the limits of one answer."""
 
 import asyncio
 import uuid
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from automq_broker.desk import fetch
 from automq_broker.desk.context import RequestContext
 from automq_broker.meta.commands import CreateTopic
 from automq_broker.wire import records
-from automq_broker.wire.apis.k01_fetch import FetchPartition, FetchRequest, FetchTopic
+from automq_broker.wire.apis.k01_fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from automq_broker.wire.records import Record
 from twins.engine_world import Life, World
 from twins.memory_bucket import Faults
@@ -36,12 +37,12 @@ async def stored(world: World) -> None:
             await life.running.engine.uploader.upload_round()
 
 
-async def fetched(life: Life, max_bytes: int) -> list[Any]:
+async def fetched(life: Life, max_bytes: int, *, min_bytes: int = 1, is_on_this_machine: bool = False) -> list[Any]:
     wants = [
         FetchPartition(partition=index, fetch_offset=0, partition_max_bytes=1 << 20) for index in range(PARTITIONS)
     ]
     request = FetchRequest(
-        max_bytes=max_bytes, min_bytes=1, max_wait_ms=500, topics=[FetchTopic(topic="t", partitions=wants)]
+        max_bytes=max_bytes, min_bytes=min_bytes, max_wait_ms=500, topics=[FetchTopic(topic="t", partitions=wants)]
     )
     desk: Any = SimpleNamespace(
         engine=life.running.engine, settings=SimpleNamespace(fetch_max_bytes=1 << 30, fetch_max_wait_ms=500)
@@ -54,9 +55,11 @@ async def fetched(life: Life, max_bytes: int) -> list[Any]:
         client_host="twin",
         principal="User:ANONYMOUS",
         connection_id=1,
+        is_on_this_machine=is_on_this_machine,
         desk=desk,
     )
-    response = await fetch.handle(request, context)
+    answer = fetch.handle(request, context)
+    response = answer if isinstance(answer, FetchResponse) else await answer
     return list(response.responses[0].partitions)
 
 
@@ -75,6 +78,22 @@ def test_partitions_of_one_fetch_wait_for_the_bucket_at_the_same_time() -> None:
     run_virtual(scenario())
 
 
+def test_a_consumer_that_leaves_takes_no_block_away_from_another_that_waits_for_it_too() -> None:
+    async def scenario() -> None:
+        world = World()
+        await stored(world)
+        async with world.life() as life:
+            await start(life)
+            life.bucket.faults = Faults(latency_s=(1.0, 1.0))
+            leaving = asyncio.ensure_future(fetched(life, 1 << 30))
+            staying = asyncio.ensure_future(fetched(life, 1 << 30))
+            await asyncio.sleep(1.5)  # the index is there, the blocks are on their way
+            leaving.cancel()
+            assert [sum(map(len, row.records)) for row in await staying] == [len(BATCH)] * PARTITIONS
+
+    run_virtual(scenario())
+
+
 def test_a_partition_beyond_the_limit_of_the_answer_shows_its_watermarks_alone() -> None:
     async def scenario() -> None:
         world = World()
@@ -84,5 +103,25 @@ def test_a_partition_beyond_the_limit_of_the_answer_shows_its_watermarks_alone()
             rows = await fetched(life, 1)
             assert [sum(map(len, row.records)) for row in rows] == [len(BATCH), 0, 0, 0]
             assert [(row.error_code, row.high_watermark) for row in rows] == [(0, 1)] * PARTITIONS
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("min_bytes", "is_on_this_machine", "answered"), [(1, False, 4), (1, True, 2), (2, True, 4)])
+def test_a_client_on_the_same_machine_is_answered_in_pieces_unless_it_asks_for_a_least(
+    min_bytes: int, is_on_this_machine: bool, answered: int
+) -> None:
+    large = records.encode_batch([Record(timestamp=1_700_000_000_000, key=b"k", value=b"v" * 900_000)])
+
+    async def scenario() -> None:
+        world = World()
+        async with world.life() as life:
+            for partition in await start(life):
+                await partition.append(large)
+            started = asyncio.get_running_loop().time()
+            rows = await fetched(life, 1 << 30, min_bytes=min_bytes, is_on_this_machine=is_on_this_machine)
+            assert asyncio.get_running_loop().time() - started < 0.5, "it waited although there was enough"
+            sizes = sorted(sum(map(len, row.records)) for row in rows)
+            assert sizes == [0] * (PARTITIONS - answered) + [len(large)] * answered
 
     run_virtual(scenario())

@@ -188,8 +188,10 @@ def test_too_many_waiting_commands_are_told_to_retry():
         await asyncio.sleep(0)
         with pytest.raises(Retry):
             await control.submit(topic(99))
+        assert control.statistics().waiting == 11, "the one of the commit under way waits too"
         faults.outage = False
         await asyncio.gather(*waiting)
+        assert control.statistics().waiting == 0
 
     run_virtual(scenario())
 

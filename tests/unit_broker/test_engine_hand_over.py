@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from automq_broker.meta.commands import (
     Command,
     FenceNode,
     LiftFence,
+    NodeStopped,
     OpenStream,
     StopCluster,
 )
 from automq_broker.meta.rows import NO_NODE, NodeStatus
-from twins.engine_world import Fate
+from twins.engine_world import KNOBS, Fate
 from twins.memory_bucket import Faults
 from twins.moves_world import Cluster, Link, Node, in_cluster, one_batch
 from twins.virtual_time import run_virtual
@@ -151,6 +153,30 @@ def test_partitions_that_were_just_being_opened_are_closed_too_before_the_last_w
         assert not node.supervisor.has_failed
         assert cluster.control.state.nodes[node.node_id].status is NodeStatus.STOPPED
         assert cluster.owners(streams) == {NO_NODE}
+        assert await is_clean(node)
+
+    run_virtual(in_cluster(scenario))
+
+
+class SlowToHearTheLastWord(Link):
+    """The controller answers NodeStopped only after half a minute."""
+
+    async def submit(self, command: Command[Any]) -> Any:
+        if isinstance(command, NodeStopped):
+            await asyncio.sleep(30)
+        return await super().submit(command)
+
+
+def test_a_controller_that_is_slow_to_hear_the_last_word_is_not_taken_for_a_lost_volume() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        node = cluster.node(1, knobs=replace(KNOBS, wal_heartbeat_s=1.0))
+        node.link = SlowToHearTheLastWord(cluster.control, node.fate)
+        await node.run(node.start())
+        streams = await cluster.make_topic(TOPIC, 1, owner=1)
+        await node.serves(streams)
+        await produce(node, 0, b"0")
+        await go(node)
+        assert not node.supervisor.has_failed
         assert await is_clean(node)
 
     run_virtual(in_cluster(scenario))

@@ -153,6 +153,31 @@ def test_an_append_that_waits_for_producer_state_is_refused_by_a_move() -> None:
     run_virtual(in_cluster(scenario))
 
 
+def test_a_broker_that_still_loads_producer_state_of_a_partition_that_went_on_elsewhere_lives() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        first, second, streams = await two_nodes(cluster)
+        await produce(first, 0, b"a0", 0)
+        await cluster.assign(streams, 2)
+        await second.serves(streams)
+        second.bucket.faults = Faults(corrupt_read=1.0)  # it looks again and again
+        waiting = asyncio.create_task(produce(second, 0, b"a1", 1))
+        await asyncio.sleep(0.1)
+        await cluster.assign(streams, 1)
+        with pytest.raises(ClientFault):
+            await waiting
+        await first.serves(streams)
+        await produce(first, 0, b"a1", 1)
+        await first.running.engine.uploader.upload_round()
+        await asyncio.sleep(10)
+        assert not second.supervisor.has_failed
+        second.bucket.faults = Faults()
+        await cluster.assign(streams, 2)
+        await second.serves(streams)
+        assert (await produce(second, 0, b"a1", 1)).is_duplicate
+
+    run_virtual(in_cluster(scenario))
+
+
 def test_a_waiting_fetch_wakes_when_its_partition_moves_and_is_told_where() -> None:
     async def scenario(cluster: Cluster) -> None:
         first, second, streams = await two_nodes(cluster)

@@ -41,6 +41,7 @@ def test_what_waits_for_a_client_on_the_same_machine_fits_the_cache_unless_a_siz
     def serve(header: Any, request: Any, view: Any) -> Any:
         sock = view.transport.get_extra_info("socket")
         sizes.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+        assert view.is_on_this_machine
         return answer_versions(header, request, view)
 
     async def scenario() -> None:

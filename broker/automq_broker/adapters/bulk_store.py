@@ -64,18 +64,25 @@ class BulkStore:
 
     async def read_claim(self) -> Claim | None:
         """The claim as it stands; the next `put_claim` replaces exactly this one. None if the node has no WAL here."""
+        claim, self._claim_etag = await self._look_at_claim()
+        return claim
+
+    async def check_owner(self, nonce: bytes) -> None:
+        """Raises ClaimMoved unless the claim is that of the process with this nonce."""
+        claim, _ = await self._look_at_claim()
+        if claim is None or claim.nonce != nonce:
+            raise ClaimMoved(self._taken_by(claim))
+
+    async def _look_at_claim(self) -> tuple[Claim | None, str | None]:
         damage = Damage()
-        while True:
-            found = await self._find_claim()
-            if found is None:
-                self._claim_etag = None
-                return None
-            data, self._claim_etag = found
+        while (found := await self._find_claim()) is not None:
+            data, etag = found
             try:
-                return decode_claim(data, self._claim_key)
+                return decode_claim(data, self._claim_key), etag
             except Corrupt:
                 if damage.is_stored(data):
                     raise
+        return None, None
 
     async def put_claim(self, claim: Claim) -> None:
         """Replace the claim that was read or put last. Raises ClaimMoved if another process has done so meanwhile."""
@@ -91,7 +98,7 @@ class BulkStore:
                 self._claim_etag = found[1]
                 return
             if (None if found is None else found[1]) != known:
-                raise ClaimMoved(self._taken_by(found))
+                raise ClaimMoved(self._taken_by(None if found is None else decode_claim(found[0], self._claim_key)))
             await backoff.wait()
 
     async def _swap_claim(self, data: bytes, known: str | None) -> str:
@@ -105,11 +112,11 @@ class BulkStore:
         except NotFound:
             return None
 
-    def _taken_by(self, found: tuple[bytes, str] | None) -> str:
+    def _taken_by(self, found: Claim | None) -> str:
         if found is None:
             return f"{self._claim_key}, the write-ahead log's claim, was deleted"
-        owner = decode_claim(found[0], self._claim_key).logs[-1].epoch
-        return f"the write-ahead log of node {self.node_id} was taken over by another process at broker epoch {owner}"
+        epoch = found.logs[-1].epoch
+        return f"the write-ahead log of node {self.node_id} was taken over by another process at broker epoch {epoch}"
 
     # bulks and seals
 

@@ -32,9 +32,14 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    set_level(level)
+    return handler
+
+
+def set_level(level: str) -> None:
+    """From now on every event of `level` and above is logged."""
     for ours in ("automq", "automq_broker"):
         logging.getLogger(ours).setLevel(level.upper())
-    return handler
 
 
 def facts(record: logging.LogRecord) -> dict[str, Any]:
@@ -119,4 +124,4 @@ def _quoted(value: Any, key: str) -> str:
     return text if _BARE.fullmatch(text) else '"' + text.replace('"', '\\"') + '"'
 
 
-__all__ = ["FloodGuard", "JsonLines", "TextLines", "set_up_logging"]
+__all__ = ["FloodGuard", "JsonLines", "TextLines", "set_level", "set_up_logging"]

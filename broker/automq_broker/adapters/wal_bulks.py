@@ -223,7 +223,10 @@ class BulkWal:
     # reading
 
     async def read(self, position: int, length: int) -> memoryview:
-        """See WalDevice.read; what no bulk holds is zeros. Raises Corrupt when a bulk is missing."""
+        """See WalDevice.read; what no bulk holds is zeros. Raises Corrupt when a bulk is missing.
+
+        Raises Fenced instead when another process has taken the WAL: then it was that one's to delete.
+        """
         superblock = self._superblock
         if superblock is None or position < RING_POSITION:
             is_newest = superblock is not None and position == superblock.position
@@ -245,6 +248,8 @@ class BulkWal:
                 return await self._store.read(piece.bulk, piece.skip, piece.length)
             except NotFound:
                 if piece.bulk in self._index:
+                    if self._is_owned:
+                        await self._store.check_owner(self._nonce)
                     raise Corrupt(f"{self._store.key(piece.bulk)} of the write-ahead log is missing") from None
                 return bytes(piece.length)  # trimmed meanwhile: it is in the bucket's objects, and the reader is told
 

@@ -17,6 +17,7 @@ from automq_broker.admin.http import Handler, Request, Response, Routes, problem
 from automq_broker.admin.openapi import description
 from automq_broker.admin.token import Token
 from automq_broker.contract import admin
+from automq_broker.desk.context import BrokerConfigs
 from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.decisions import Decisions
 from automq_broker.engine.sweep import Sweeper
@@ -47,12 +48,13 @@ class ClusterApi:
         controller: Callable[[], admin.Controller],
         balancer: Balancer | None,
         sweeper: Sweeper,
+        configs: BrokerConfigs,
     ) -> None:
         """The broker knows the metadata: from now on questions are answered. A lone broker has no balancer."""
         self._metadata = metadata
         self._balancer = balancer
         self._controller = controller
-        self._actions = ClusterActions(metadata, self._decisions, balancer, sweeper, self._clock)
+        self._actions = ClusterActions(metadata, self._decisions, balancer, sweeper, self._clock, configs)
 
     def routes(self) -> Routes:
         """Every call of the contract, and its description."""
@@ -145,6 +147,7 @@ _ACTIONS: dict[type[admin.Question], Callable[[ClusterActions, Any], Awaitable[a
     admin.AcceptWalLossRequest: ClusterActions.accept_wal_loss,
     admin.StopClusterRequest: ClusterActions.stop_cluster,
     admin.ForgetRequest: ClusterActions.forget,
+    admin.ConfigsRequest: ClusterActions.configure,
     admin.SweepRequest: ClusterActions.sweep,
 }
 

@@ -12,7 +12,8 @@ from automq_broker.engine.admission import Admission
 from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.control_values import Role
 from automq_broker.engine.metadata_node import Controlling
-from automq_broker.engine.start import Running
+from automq_broker.engine.recoveries import Recoveries
+from automq_broker.engine.running import Running
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.rows import NodeStatus
 from automq_broker.meta.state import State
@@ -154,6 +155,19 @@ def balancer_samples(balancer: Balancer) -> Iterator[Sample]:
         yield Sample(metrics.BALANCER_UNEVEN, int(goal in stuck), (goal,))
 
 
+def recovery_samples(recoveries: Recoveries, state: State) -> Iterator[Sample]:
+    """Brokers out of service: how long each stage took, and those that are in one now."""
+    for stage, spent in recoveries.ended.items():
+        yield Sample(metrics.RECOVERY_STAGES, Total(spent.times, spent.seconds), (stage.name,))
+    under_way = recoveries.under_way()
+    for node_id, stage, seconds in under_way:
+        yield Sample(metrics.RECOVERY_AGE, seconds, (str(node_id), stage.name))
+    rescued = {node_id for node_id, stage, _ in under_way if stage is NodeStatus.RESCUING}
+    left = Counter(stream.owner for stream in state.streams.values() if stream.is_open) if rescued else Counter()
+    for node_id in sorted(rescued):
+        yield Sample(metrics.RECOVERY_LEFT, left[node_id], (str(node_id),))
+
+
 def end_samples(ends: Collection[tuple[str, int, int]]) -> Iterator[Sample]:
     """How far each partition that is served here reaches: any group's lag follows from it, whoever coordinates the group.
 
@@ -218,4 +232,5 @@ __all__ = [
     "front_samples",
     "group_samples",
     "move_samples",
+    "recovery_samples",
 ]

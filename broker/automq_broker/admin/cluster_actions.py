@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from automq_broker.cluster.balance import Move
 from automq_broker.contract import admin
+from automq_broker.desk.context import BrokerConfigs
 from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.decisions import Decisions
 from automq_broker.engine.sweep import Sweeper
@@ -48,9 +49,16 @@ class ClusterActions:
     """What an operator may ask for, over the metadata of one process."""
 
     def __init__(
-        self, metadata: Metadata, decisions: Decisions, balancer: Balancer | None, sweeper: Sweeper, clock: Clock
+        self,
+        metadata: Metadata,
+        decisions: Decisions,
+        balancer: Balancer | None,
+        sweeper: Sweeper,
+        clock: Clock,
+        configs: BrokerConfigs,
     ) -> None:
         self._clock = clock
+        self._configs = configs
         self._metadata = metadata
         self._decisions = decisions
         self._balancer = balancer
@@ -177,6 +185,26 @@ class ClusterActions:
         await self._metadata.submit(ForgetNode(node_id=node_id))
         self._decisions.note("forget", f"broker {node_id}", "forgotten", "asked for by an operator")
         return admin.Forgotten(node_id=node_id)
+
+    async def configure(self, request: admin.ConfigsRequest) -> admin.Configs:
+        """Change dynamic configs of all brokers at once. Raises Refused for what this broker would not take."""
+        before = self._dynamic()
+        after = {name: value for name, value in {**before, **request.set}.items() if name not in request.unset}
+        self._configs.check(after, {})
+        if after != before:
+            upserts = {name: value for name, value in after.items() if before.get(name) != value}
+            deletes = tuple(sorted(before.keys() - after.keys()))
+            await self._metadata.submit(
+                SetConfigs(resource_type=ResourceType.BROKER, resource_name="", upserts=upserts, deletes=deletes)
+            )
+            told = [f"{name}={value}" for name, value in sorted(upserts.items())] + [
+                f"{name} unset" for name in deletes
+            ]
+            self._decisions.note("configs", "all brokers", ", ".join(told), "asked for by an operator")
+        return admin.Configs(configs=self._dynamic())
+
+    def _dynamic(self) -> dict[str, str]:
+        return dict(self._metadata.state.configs(ResourceType.BROKER, ""))
 
     async def sweep(self, request: admin.SweepRequest) -> admin.Swept:
         """Delete the orphans if they are no more than was agreed to. Raises NotMine unless this is the controller."""

@@ -10,7 +10,7 @@ from itertools import islice
 from automq_broker.contract import admin
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.kernel.ids import NodeId
-from automq_broker.meta.rows import NodeRow, NodeStatus, PartitionRow, TopicRow
+from automq_broker.meta.rows import NodeRow, NodeStatus, PartitionRow, ResourceType, TopicRow
 from automq_broker.meta.state import State
 from automq_broker.meta.tables import Stream
 from automq_broker.meta.topics import is_cordoned
@@ -62,6 +62,7 @@ def cluster(state: State, answered_by: int, controller: admin.Controller) -> adm
         ),
         partitions_moving=found.moving,
         recoveries=statuses.count(NodeStatus.RESCUING),
+        configs=dict(state.configs(ResourceType.BROKER, "")),
     )
 
 

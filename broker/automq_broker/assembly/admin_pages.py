@@ -19,6 +19,7 @@ from automq_broker.admin.loop_watch import LoopWatch
 from automq_broker.admin.pages import build_routes
 from automq_broker.admin.request_meters import RequestMeters
 from automq_broker.admin.token import Token
+from automq_broker.assembly.broker_configs import LiveConfigs
 from automq_broker.assembly.listeners import admin_tls
 from automq_broker.contract import admin, metrics
 from automq_broker.contract.metrics import Sample
@@ -26,7 +27,8 @@ from automq_broker.engine.balancing import Balancer
 from automq_broker.engine.decisions import Decisions
 from automq_broker.engine.groups import GroupCoordinators
 from automq_broker.engine.metadata_node import Controlling
-from automq_broker.engine.start import Running
+from automq_broker.engine.recoveries import Recoveries
+from automq_broker.engine.running import Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.front.server import Server
 from automq_broker.ports import Clock
@@ -40,6 +42,7 @@ class AdminPages:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._metrics = Metrics()
         self._loop_watch = LoopWatch(clock)
         self._running: Running | None = None
@@ -90,13 +93,14 @@ class AdminPages:
         server: Server,
         groups: GroupCoordinators,
         balancer: Balancer | None,
+        configs: LiveConfigs,
     ) -> None:
         """The broker serves: from now on the pages show it."""
         self._running = running
         self._control = control
         self._server = server
         self._balancer = balancer
-        self._api.serve(running.metadata, lambda: _controller(control), balancer, running.sweeper)
+        self._api.serve(running.metadata, lambda: _controller(control), balancer, running.sweeper, configs)
         end_of = broker_samples.end_of_partitions(running)
         self._metrics.add_source(lambda: broker_samples.front_samples(server))
         self._metrics.add_source(lambda: broker_samples.engine_samples(running))
@@ -104,6 +108,8 @@ class AdminPages:
         self._metrics.add_source(lambda: broker_samples.control_samples(control))
         self._metrics.add_source(lambda: broker_samples.group_samples(groups, end_of))
         self._metrics.add_source(lambda: broker_samples.move_samples(running))
+        recoveries = Recoveries(control, self._clock)
+        self._metrics.add_source(lambda: broker_samples.recovery_samples(recoveries, control.state))
         if balancer is not None:
             self._metrics.add_source(lambda: broker_samples.balancer_samples(balancer))
         self._not_ready = None

@@ -28,7 +28,7 @@ from automq_broker.contract.adopt import AdoptOutcome, AdoptReport
 from automq_broker.engine.adopt import Adopter, NotAdoptable, adopt
 from automq_broker.engine.control_values import Identity
 from automq_broker.engine.metadata_node import MetadataNode
-from automq_broker.engine.start import Budgets, Outside
+from automq_broker.engine.running import Budgets, Outside
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.errors import Fenced, Refused
 from automq_broker.kernel.ids import BrokerEpoch, NodeId

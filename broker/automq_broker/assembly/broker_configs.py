@@ -1,11 +1,15 @@
 """The broker's settings as they are now: the static ones with the dynamic configs of the metadata on top."""
 
+import logging
 from collections.abc import Mapping
 
 from automq_broker.contract.config_rows import ConfigRow
+from automq_broker.kernel.errors import Refused
 from automq_broker.meta.rows import ResourceType
 from automq_broker.ports import Metadata
 from automq_broker.settings import Settings
+
+log = logging.getLogger("automq.broker")
 
 
 class LiveConfigs:
@@ -45,8 +49,23 @@ class LiveConfigs:
         if self._seen == (cluster, broker) and self._rows:
             return
         self._seen = (cluster, broker)
-        self._settings = self._static.with_dynamic(cluster=cluster, broker=broker)
+        try:
+            self._settings = self._static.with_dynamic(cluster=cluster, broker=broker)
+        except Refused:
+            self._settings = self._static.with_dynamic(cluster=self._taken(cluster), broker=self._taken(broker))
         self._rows = {row.name: row for row in self._settings.describe(with_foreign=True)}
+
+    def _taken(self, configs: Mapping[str, str]) -> dict[str, str]:
+        """Those that this broker takes: a broker of another version may have let the others in, which ends nobody."""
+        found = {}
+        for name, value in configs.items():
+            try:
+                self._static.with_dynamic(cluster={name: value})
+            except Refused as refused:
+                log.warning("dynamic config without effect here", extra={"key": name, "reason": str(refused)})
+            else:
+                found[name] = value
+        return found
 
 
 __all__ = ["LiveConfigs"]

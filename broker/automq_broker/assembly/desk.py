@@ -11,7 +11,7 @@ from automq_broker.desk import index
 from automq_broker.desk.context import Desk, RequestContext
 from automq_broker.engine.groups import GroupCoordinatorKnobs, GroupCoordinators
 from automq_broker.engine.metadata_node import Controlling
-from automq_broker.engine.start import Running
+from automq_broker.engine.running import Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.front.view import ConnectionView
 from automq_broker.groups.knobs import GroupKnobs
@@ -119,6 +119,7 @@ def serve_with(desk: Desk) -> Serve:
                 view.client_host,
                 view.principal or "",
                 view.connection_id,
+                view.is_on_this_machine,
                 desk,
             ),
         )

@@ -17,7 +17,7 @@ from automq_broker.engine.load_report import LoadReport
 from automq_broker.engine.metadata_heartbeat import heartbeats
 from automq_broker.engine.metadata_node import MetadataNode
 from automq_broker.engine.metadata_values import ClusterKnobs
-from automq_broker.engine.start import Running
+from automq_broker.engine.running import Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.front.server import Server
 from automq_broker.front.values import Bound, Limits

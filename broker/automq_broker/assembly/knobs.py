@@ -9,7 +9,7 @@ from automq_broker.desk.config_rows import effective
 from automq_broker.desk.context import BrokerConfigs, DeskSettings
 from automq_broker.engine.balancing import BalancerKnobs
 from automq_broker.engine.knobs import MIB, EngineKnobs
-from automq_broker.engine.start import Budgets, TopicSettings
+from automq_broker.engine.running import Budgets, TopicSettings
 from automq_broker.lake.compaction import CompactionKnobs
 from automq_broker.log.admission import LogSettings
 from automq_broker.meta.rows import TopicRow

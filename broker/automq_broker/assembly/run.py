@@ -28,6 +28,7 @@ from automq_broker.assembly.broker_configs import LiveConfigs
 from automq_broker.assembly.desk import build_coordinators, build_desk, serve_with
 from automq_broker.assembly.inter_broker import InterBroker
 from automq_broker.assembly.listeners import client_listeners, endpoints, limits
+from automq_broker.assembly.log_level import follow_log_level
 from automq_broker.assembly.outside import checked_bucket
 from automq_broker.assembly.wal import measured, wal_device
 from automq_broker.desk import api_versions, index
@@ -40,6 +41,7 @@ from automq_broker.engine.foresight import foresee_refusal
 from automq_broker.engine.hand_over import hand_over
 from automq_broker.engine.metadata_node import Controlling
 from automq_broker.engine.recover import read_superblock
+from automq_broker.engine.running import Identity, Outside, Running
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.front.server import Server
 from automq_broker.front.view import ConnectionView
@@ -156,7 +158,7 @@ class Broker:
         self._rng = random.Random()
         self._workers = ThreadWorkers(_WORKER_THREADS)
         self._slabs = SlabPool()
-        self._running: engine_start.Running | None = None
+        self._running: Running | None = None
         self._bucket: MeteredBucket
         self._device: DirectWal | BulkWal
         self._control: Controlling | None = None
@@ -181,6 +183,7 @@ class Broker:
         await foresee_refusal(self._bucket, engine_start.registration(identity, superblock, self._device), self._rng)
         await self._start_control(identity, superblock)
         self._configs = LiveConfigs(self._settings, self.control)
+        follow_log_level(self._configs, self.control)
         self._pages.starting("recovering the write-ahead log")
         self._running = await engine_start.start(
             identity=identity,
@@ -213,7 +216,7 @@ class Broker:
         )
         self._desk_serve = serve_with(self._desk)
         self._running.engine.open_partitions.announce_all()
-        self._pages.serve_broker(self._running, self.control, self.server, self._groups, balancer)
+        self._pages.serve_broker(self._running, self.control, self.server, self._groups, balancer, self._configs)
         settle_collector()
         await self.server.start()
         log.info(
@@ -292,8 +295,8 @@ class Broker:
     def _balancer_knobs(self) -> BalancerKnobs:
         return knobs.balancer_knobs(self._configs.settings)
 
-    def _identity(self, superblock: Superblock | None) -> engine_start.Identity:
-        return engine_start.Identity(
+    def _identity(self, superblock: Superblock | None) -> Identity:
+        return Identity(
             node_id=NodeId(self._settings.node.node_id),
             incarnation=uuid.uuid4(),
             volume_uuid=uuid.uuid4() if superblock is None else superblock.volume_uuid,
@@ -302,7 +305,7 @@ class Broker:
             accept_wal_loss=self._settings.recovery.accept_wal_loss,
         )
 
-    async def _start_control(self, identity: engine_start.Identity, superblock: Superblock | None) -> None:
+    async def _start_control(self, identity: Identity, superblock: Superblock | None) -> None:
         name = self._settings.inter_broker_listener or self.endpoints[0].listener
         endpoint = next(each for each in self.endpoints if each.listener == name)
         control_identity = ControlIdentity(
@@ -321,8 +324,8 @@ class Broker:
         self._control = Control(self._bucket, self._clock, control_identity, control_knobs, rng=self._rng)
         await self._control.start()
 
-    def _outside(self) -> engine_start.Outside:
-        return engine_start.Outside(
+    def _outside(self) -> Outside:
+        return Outside(
             bucket=self._bucket,
             device=self._device,
             clock=self._clock,

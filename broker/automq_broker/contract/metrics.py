@@ -149,7 +149,9 @@ CONTROLLER_UNKNOWN = _counter(
     "automq_controller_unknown_outcomes_total", "Conditional writes whose outcome had to be read back."
 )
 CONTROLLER_COMMIT_SECONDS = _gauge("automq_controller_last_commit_seconds", "How long the last commit took.")
-CONTROLLER_WAITING = _gauge("automq_controller_waiting", "Commands that wait for a commit.")
+CONTROLLER_WAITING = _gauge(
+    "automq_controller_waiting", "Commands without an answer: in the commit under way or behind it."
+)
 CONTROLLER_COMMIT_DURATION = Metric(
     "automq_controller_commit_seconds", Kind.SUMMARY, "Batches of commands, from their first decision to confirmed."
 )
@@ -188,6 +190,21 @@ BALANCER_MOVES = _counter("automq_balancer_moves_total", "Partitions that it gav
 BALANCER_UNDER_WAY = _gauge("automq_balancer_under_way", "Moves of the last batch that are not carried out yet.")
 BALANCER_UNEVEN = _gauge(
     "automq_balancer_uneven", "1 for a goal that the last look could not meet; its reason is in /v1/decisions.", "goal"
+)
+
+# --- recoveries
+RECOVERY_STAGES = Metric(
+    "automq_recovery_stage_seconds",
+    Kind.SUMMARY,
+    "Time that brokers were out of service, by stage: FENCED (silent), RESCUING (an adopter drains the log), RECOVERING "
+    "(starting on the log). Stages that ended since this process began; an orderly start has a RECOVERING as well.",
+    ("stage",),
+)
+RECOVERY_AGE = _gauge(
+    "automq_recovery_stage_age_seconds", "How long a broker has been in such a stage now.", "broker", "stage"
+)
+RECOVERY_LEFT = _gauge(
+    "automq_recovery_partitions_left", "Partitions still open in the name of a broker whose log is drained.", "broker"
 )
 
 # --- consumer groups
@@ -272,6 +289,9 @@ __all__ = [
     "PARTITION_END_OMITTED",
     "READY",
     "READ_BYTES",
+    "RECOVERY_AGE",
+    "RECOVERY_LEFT",
+    "RECOVERY_STAGES",
     "REQUESTS",
     "REQUEST_BYTES",
     "REQUEST_DURATION",

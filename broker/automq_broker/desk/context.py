@@ -88,6 +88,9 @@ class RequestContext:
     client_host: str
     principal: str
     connection_id: int
+    is_on_this_machine: bool
+    """The client is a process beside this one."""
+
     desk: Desk
 
 

@@ -17,16 +17,8 @@ from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Partition
 from automq_broker.engine.patience import submit_patiently
 from automq_broker.engine.recover import WalContents, claim_wal, read_superblock, read_wal, replay
-from automq_broker.engine.start import (
-    Budgets,
-    Identity,
-    Outside,
-    Running,
-    TopicSettings,
-    assemble,
-    committed_ends,
-    flush,
-)
+from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings, assemble
+from automq_broker.engine.start import committed_ends, flush
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.errors import Refused
 from automq_broker.kernel.ids import BrokerEpoch, NodeId, Offset

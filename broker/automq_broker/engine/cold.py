@@ -95,7 +95,8 @@ class ColdReader:
             if wait.done():
                 pieces.append(Piece(entry, wait.result()))
             else:
-                pieces.append(Piece(entry, await wait))
+                # Shielded: others may wait for the same block when this reader's connection goes.
+                pieces.append(Piece(entry, await asyncio.shield(wait)))
                 self._cache.taken(row.object_id, entry.position, (stream_id, reader))
         return pieces
 

@@ -62,14 +62,15 @@ class Term:
         self._wake = asyncio.Event()
         self._chores = Chores(bucket, self._wake.set, figures)
         self._queue: deque[_Waiting] = deque()
+        self._batch: list[_Waiting] = []
         self._is_stopping = False
         self._is_over = False
         self._is_in_doubt = False
 
     @property
     def waiting(self) -> int:
-        """Commands that nobody has decided yet."""
-        return len(self._queue)
+        """Commands without an answer: those of the commit under way, and those that gather behind it."""
+        return len(self._batch) + len(self._queue)
 
     def stop(self) -> None:
         """Commit what waits, then release the seat."""
@@ -136,7 +137,7 @@ class Term:
 
     async def _commit_batch(self) -> None:
         started = self._clock.monotonic()
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._knobs.batch_max))]
+        batch = self._batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._knobs.batch_max))]
         try:
             records, answers = await self._decide(batch)
             self._queue.extendleft(reversed(batch[len(answers) :]))
@@ -148,6 +149,8 @@ class Term:
             for waiting in batch:
                 _settle(waiting, lost)
             raise
+        finally:
+            self._batch = []
         for waiting, answer in zip(batch, answers, strict=True):
             _settle(waiting, Answered(self._copy.seq, answer))
         self._figures.commands += len(batch)

@@ -78,7 +78,7 @@ class ProducerLoader:
         await asyncio.shield(partition.loading)
 
     def closed(self, partition: Partition) -> None:
-        """The partition is not served here any more: refuse the appends that wait; a load under way goes on."""
+        """The partition is not served here any more: refuse the appends that wait; a load under way ends."""
         for _, done, _ in self._take(partition):
             done(ClientFault(ErrorCode.NOT_LEADER_OR_FOLLOWER))
 
@@ -118,9 +118,10 @@ class ProducerLoader:
     async def _checkpoint(self, partition: Partition) -> Buffer | None:
         """The checkpoint of the stream's last committed range; a compaction that replaces it meanwhile is followed.
 
+        None once the partition is closed: then others continue the stream, and nobody asks for its producers here.
         Raises Fenced if the stream goes on without this process: it commits nothing before its checkpoint is loaded.
         """
-        while True:
+        while partition.is_held:
             stream = self._metadata.state.stream(partition.stream_id)
             if stream is None or not stream.ranges:
                 return None
@@ -134,6 +135,7 @@ class ProducerLoader:
                 return await self._store.get(keys.data_key(last.object_id), start, start + last.checkpoint_length)
             except NotFound:
                 await asyncio.sleep(0.05)
+        return None
 
 
 async def expire_producers(open_partitions: OpenPartitions, interval_s: float, clock: Clock) -> None:

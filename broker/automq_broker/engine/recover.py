@@ -50,17 +50,22 @@ async def write_superblock(device: WalDevice, superblock: Superblock, allocate: 
     """Write it to its place; durable when this returns. Only while nothing else is written. Raises WalWriteFailed."""
     page = allocate(SUPERBLOCK_BYTES)[:SUPERBLOCK_BYTES]
     page[:] = encode_superblock(superblock)
+    await write_durably(device, superblock.position, page)
+
+
+async def write_durably(device: WalDevice, position: int, data: memoryview) -> None:
+    """Durable when this returns. The caller writes nothing else to the same place meanwhile. Raises WalWriteFailed."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def written(error: BaseException | None) -> None:
         if done.done():
-            return  # whoever waited was cancelled: the process ends while it starts
+            return  # whoever waited was cancelled: the process ends
         if error is None:
             done.set_result(None)
         else:
             done.set_exception(error)
 
-    device.write(superblock.position, page, written)
+    device.write(position, data, written)
     await done
 
 
@@ -161,4 +166,13 @@ async def _drive(scan: Generator[ReadAt, memoryview, T], device: WalDevice) -> T
         return outcome
 
 
-__all__ = ["WalContents", "WalRecord", "claim_wal", "read_superblock", "read_wal", "replay", "write_superblock"]
+__all__ = [
+    "WalContents",
+    "WalRecord",
+    "claim_wal",
+    "read_superblock",
+    "read_wal",
+    "replay",
+    "write_durably",
+    "write_superblock",
+]

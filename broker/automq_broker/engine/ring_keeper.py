@@ -10,6 +10,7 @@ from automq_broker.cache.tail import TailCache
 from automq_broker.engine.admission import Admission
 from automq_broker.engine.append import Appender
 from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.engine.recover import write_durably
 from automq_broker.kernel.errors import Bug
 from automq_broker.kernel.ids import Lsn
 from automq_broker.ports import WalDevice
@@ -66,18 +67,9 @@ class RingKeeper:
         write = self._writer.superblock(zeroed_bytes=self.zeroed_bytes, is_clean=True)
         if write is None:
             raise Bug("another superblock is in flight beside the clean one")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def written(error: BaseException | None) -> None:
-            if done.done():
-                return  # whoever waited was cancelled: the stop was cut short
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        self._device.write(write.position, write.data, written)
-        await done
+        await write_durably(self._device, write.position, write.data)
+        # Whoever watches the device must not wait for this one's answer while the controller is slow to hear the last word.
+        self._appender.written(write, None)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -209,7 +209,8 @@ class Server:
         )
         self._next_id += 1
         try:
-            _prepare(peer, limits)
+            view.is_on_this_machine = peer.getpeername()[0] == peer.getsockname()[0]
+            _prepare(peer, limits, view.is_on_this_machine)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(self._shared, view),
                 peer,
@@ -285,21 +286,18 @@ def _first_address(listener: Listener) -> socket.socket:
     return socket.create_server(address[:2], family=family)
 
 
-def _prepare(peer: socket.socket, limits: Limits) -> None:
+def _prepare(peer: socket.socket, limits: Limits, is_on_this_machine: bool) -> None:
     peer.setblocking(False)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if (send_buffer := _send_buffer(peer, limits)) > 0:
+    # -1 leaves it to the system, which may let it grow for a peer that is far away.
+    send_buffer = limits.send_buffer
+    if send_buffer < 0 and is_on_this_machine:
+        send_buffer = _SEND_BUFFER_ON_ONE_MACHINE
+    if send_buffer > 0:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     if limits.receive_buffer > 0:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.receive_buffer)
-
-
-def _send_buffer(peer: socket.socket, limits: Limits) -> int:
-    """In bytes; -1 leaves it to the system, which may let it grow for a peer that is far away."""
-    if limits.send_buffer < 0 and peer.getpeername()[0] == peer.getsockname()[0]:
-        return _SEND_BUFFER_ON_ONE_MACHINE
-    return limits.send_buffer
 
 
 def _bound(listener: Listener, sock: socket.socket) -> Bound:

@@ -11,6 +11,7 @@ class ConnectionView:
         "client_port",
         "connection_id",
         "is_closed",
+        "is_on_this_machine",
         "is_tls",
         "listener",
         "opened_at",
@@ -34,6 +35,9 @@ class ConnectionView:
 
         self.software_name = ""
         self.software_version = ""
+        self.is_on_this_machine = False
+        """The peer has our own address: nothing but the system's memory lies between the two processes."""
+
         self.is_closed = False
         self.transport: asyncio.Transport | None = None
 

@@ -60,6 +60,7 @@ class NodeSettings(Group):
         "automq.log.level",
         "info",
         choices=("debug", "info", "warning", "error"),
+        update=Update.PER_BROKER,
         meaning="Least severity of the events that are logged.",
         why="info: starts, stops, failures and every automatic decision.",
     )

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from automq_broker.kernel.errors import Bug
+from automq_broker.kernel.errors import Bug, Retry
 from automq_broker.kernel.ids import Lsn
-from automq_broker.wal.format import RING_POSITION, aligned
+from automq_broker.wal.format import BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES, RING_POSITION, aligned
 from automq_broker.wal.superblock import Superblock
 
 _DEAD_MAX = 4096
@@ -94,6 +94,20 @@ class Ring:
         starts = self._starts
         for i in range(bisect_right(starts, lsn, lo=self._dead), len(starts)):
             yield starts[i]
+
+    def record_end(self, lsn: Lsn, length: int) -> int:
+        """Where the record at `lsn` ends whose body has `length` bytes, the headers of the blocks in it included."""
+        end = lsn + RECORD_HEADER_BYTES + length
+        above = lsn
+        while starts := self.block_starts_between(above, end):
+            end += BLOCK_HEADER_BYTES * len(starts)
+            above = Lsn(starts[-1])
+        return end
+
+    def check_alive(self, lsn: Lsn) -> None:
+        """Raises Retry below the trim point: what lay there is in the bucket."""
+        if lsn < self.trim_lsn:
+            raise Retry(f"LSN {lsn} is below the WAL's trim point {self.trim_lsn}", delay_s=0.0)
 
     def trim(self, lsn: Lsn) -> None:
         """Nothing below `lsn` is needed any more; takes effect for the space with the next durable superblock."""

@@ -373,8 +373,8 @@ class WalWriter:
         bucket.
         """
         first = lsn if first_lsn is None else first_lsn
-        self._check_alive(first)
-        return self._ring.reads(first, self._end_of(lsn, length))
+        self._ring.check_alive(first)
+        return self._ring.reads(first, self._ring.record_end(lsn, length))
 
     def extract(
         self, lsn: Lsn, parts: Sequence[Bytes], *, first_lsn: Lsn | None = None
@@ -383,7 +383,7 @@ class WalWriter:
 
         Raises Corrupt when a CRC does not fit, Retry when it was trimmed meanwhile.
         """
-        self._check_alive(lsn)
+        self._ring.check_alive(lsn)
         whole = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
         first = lsn if first_lsn is None else first_lsn
         base = first - first % BLOCK_ALIGNMENT
@@ -394,19 +394,6 @@ class WalWriter:
                 f"the WAL's record at LSN {lsn} (device position {self._ring.position(lsn)}) does not fit its CRC"
             )
         return record
-
-    def _end_of(self, lsn: Lsn, length: int) -> int:
-        self._check_alive(lsn)
-        end = lsn + RECORD_HEADER_BYTES + length
-        above = lsn
-        while starts := self._ring.block_starts_between(above, end):
-            end += BLOCK_HEADER_BYTES * len(starts)
-            above = Lsn(starts[-1])
-        return end
-
-    def _check_alive(self, lsn: Lsn) -> None:
-        if lsn < self._ring.trim_lsn:
-            raise Retry(f"LSN {lsn} is below the WAL's trim point {self._ring.trim_lsn}", delay_s=0.0)
 
 
 __all__ = ["Placed", "Slab", "WalWriter", "Write"]
