@@ -11,7 +11,7 @@ TYPED  := broker operator tools e2e
 .DEFAULT_GOAL := help
 BUILDER ?= $(firstword $(foreach p,docker podman buildah,$(shell $(p) info >/dev/null 2>&1 && echo $(p))))
 
-.PHONY: help setup run test quick differential sim chaos lint fmt bench bench-cluster bench-scale e2e e2e-smoke docs images clean
+.PHONY: help setup run test quick differential sim chaos lint fmt bench bench-cluster bench-scale bench-operator e2e e2e-smoke docs images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(STAMP) ## measure against Apache Kafka 4.3 in the same run (ARGS="--hel
 
 bench-scale: $(STAMP) ## the metadata, requests and money of 100 and 1000 brokers (ARGS="--help" lists the options)
 	@PYTHONPATH=tests $(BIN)/python -m bench.scale $(ARGS)
+
+bench-operator: $(STAMP) ## what the operator costs that looks after 50 clusters of 6 brokers at rest (ARGS="--help" lists the options)
+	@PYTHONPATH=tests $(BIN)/python -m bench.operators $(ARGS)
 
 bench-cluster: $(STAMP) ## measure several brokers: moves, orderly and sudden ends, takeover (ARGS as for bench)
 	@PYTHONPATH=tests $(BIN)/python -m bench.run --cluster $(ARGS)

@@ -17,7 +17,12 @@ A = TypeVar("A", bound=admin.Answer)
 _ASK_S = 2.0
 _CHANGE_S = 20.0
 _BODY_BYTES_MAX = 64 << 20
-_SAMPLE = re.compile(r'^(\w+)(?:\{(?:direction="(\w+)")?\})? ([0-9.eE+-]+)$', re.MULTILINE)
+_READ = (metrics.NETWORK_BYTES, metrics.WAL_USED, metrics.WAL_CAPACITY, metrics.BUCKET_BYTES)
+_SAMPLES = {
+    each.name: re.compile(rf'\n{each.name}(?:\{{(?:direction="(\w+)")?\}})? ([0-9.eE+-]+)(?=\n)'.encode())
+    for each in _READ
+}
+"""A page has thousands of lines; a pattern that begins with letters is looked for much faster than each line is read."""
 
 
 class NoAnswerError(Exception):
@@ -84,11 +89,11 @@ class BrokerApi:
 
     async def _metadata_of(self, node_id: int) -> Metadata | None:
         try:
-            cluster = await self._ask(node_id, admin.CLUSTER, admin.Cluster)
-            brokers = await self._ask(node_id, admin.BROKERS, admin.Brokers)
+            answers = await asyncio.to_thread(self._get_all, node_id, (admin.CLUSTER.path, admin.BROKERS.path))
+            cluster = _read(node_id, *answers[0], admin.Cluster)
+            return Metadata(cluster, _read(node_id, *answers[1], admin.Brokers).brokers)
         except (NoAnswerError, RefusedError):
             return None
-        return Metadata(cluster, brokers.brokers)
 
     async def figures(self, node_id: int) -> Figures | None:
         """What it counts; None if it does not answer."""
@@ -98,7 +103,12 @@ class BrokerApi:
             return None
         if status != 200:
             return None
-        found = {(name, direction): float(value) for name, direction, value in _SAMPLE.findall(body.decode())}
+        page = b"\n" + body
+        found = {
+            (name, direction.decode()): float(value)
+            for name, pattern in _SAMPLES.items()
+            for direction, value in pattern.findall(page)
+        }
         return Figures(
             found.get((metrics.NETWORK_BYTES.name, "in"), 0.0),
             found.get((metrics.NETWORK_BYTES.name, "out"), 0.0),
@@ -120,16 +130,25 @@ class BrokerApi:
     async def _ask(self, node_id: int, call: admin.Call, model: type[A], question: admin.Question | None = None) -> A:
         body = None if question is None else question.model_dump_json()
         timeout_s = _ASK_S if question is None else _CHANGE_S
-        status, content = await asyncio.to_thread(self._send, node_id, call.method, call.path, body, timeout_s)
+        return _read(
+            node_id, *await asyncio.to_thread(self._send, node_id, call.method, call.path, body, timeout_s), model
+        )
+
+    def _get_all(self, node_id: int, paths: Sequence[str]) -> list[tuple[int, bytes]]:
+        """Several pages over one connection."""
+        host, port = self._addresses[node_id]
+        connection = http.client.HTTPConnection(host, port, timeout=_ASK_S)
+        found = []
         try:
-            if status == 200:
-                return model.model_validate_json(content)
-            problem = admin.Problem.model_validate_json(content)
-        except ValidationError as error:
-            raise NoAnswerError(f"broker {node_id}: HTTP {status} and an answer that is not understood") from error
-        if status == 503:
-            raise NoAnswerError(problem.detail)
-        raise RefusedError(problem.detail)
+            for path in paths:
+                connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})
+                response = connection.getresponse()
+                found.append((response.status, response.read(_BODY_BYTES_MAX)))
+            return found
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswerError(f"broker {node_id}: {error}") from error
+        finally:
+            connection.close()
 
     def _send(self, node_id: int, method: str, path: str, body: str | None, timeout_s: float) -> tuple[int, bytes]:
         host, port = self._addresses[node_id]
@@ -143,6 +162,19 @@ class BrokerApi:
             raise NoAnswerError(f"broker {node_id}: {error}") from error
         finally:
             connection.close()
+
+
+def _read(node_id: int, status: int, content: bytes, model: type[A]) -> A:
+    """Raises NoAnswerError or RefusedError."""
+    try:
+        if status == 200:
+            return model.model_validate_json(content)
+        problem = admin.Problem.model_validate_json(content)
+    except ValidationError as error:
+        raise NoAnswerError(f"broker {node_id}: HTTP {status} and an answer that is not understood") from error
+    if status == 503:
+        raise NoAnswerError(problem.detail)
+    raise RefusedError(problem.detail)
 
 
 def as_seen(broker: admin.Broker) -> Broker:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from automq_broker.contract.dynamic_configs import DYNAMIC_CONFIGS
 from pydantic import BaseModel
 
 from automq_operator import kube, names
@@ -43,7 +44,9 @@ def from_nothing(resource: dict[str, Any], settings: Settings) -> list[str]:
     spec = frame.spec_of(resource)
     zones = [{"name": zone, "base": base} for zone, base in frame.bases_of(resource, spec).items()]
     seen = Look(resource=resource | {"metadata": metadata, "status": {"zones": zones}}, secret=None)
-    installation = Installation(image_repository=settings.image_repository, version=settings.version)
+    installation = Installation(
+        image_repository=settings.image_repository, version=settings.version, dynamic_configs=DYNAMIC_CONFIGS
+    )
     cluster = frame.cluster_of(seen, installation, Memory())
     stale = stale_objects(seen, cluster, wanted_objects(seen, cluster), time.time())
     world = world_of(seen, cluster, memory=Memory(), stale=stale, metadata=None, loads=(), now=time.time())

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import kopf
+from automq_broker.contract.dynamic_configs import DYNAMIC_CONFIGS
 
 from automq_operator import doors, health
 from automq_operator.act.lease import Lease, LeaseLostError
@@ -40,6 +41,7 @@ def platform_of(settings: Settings, api: KubeApi, shared: Shared, namespace: str
             version=settings.version,
             namespace=settings.namespace,
             adopter_priority_class=settings.adopter_priority_class,
+            dynamic_configs=DYNAMIC_CONFIGS,
         ),
         connect=BrokerApi,
         now=time.time,

@@ -164,7 +164,7 @@ class AutoMQClusterStatus(_Part):
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
     """Ready, Progressing, Degraded, WALRecovered, ScalingLimited, ReconciliationPaused; and while they hold FencingPending,
-    WALUnavailable, WALRetained, PodsCannotStart, DisruptionBlocked, RolloutHalted, PermissionsMissing."""
+    WALUnavailable, WALRetained, PodsCannotStart, DisruptionBlocked, RolloutHalted, ConfigNotApplied, PermissionsMissing."""
 
 
 __all__ = [

@@ -91,6 +91,15 @@ class StopBroker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetConfigs:
+    """Change settings that brokers take at run time, of all brokers: every one of these, or none."""
+
+    upserts: tuple[tuple[str, str], ...]
+    deletes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleTo:
     """Change how many brokers are wanted."""
 
@@ -151,6 +160,7 @@ Step = (
     | DrainBroker
     | UncordonBroker
     | StopBroker
+    | SetConfigs
     | ScaleTo
     | ApplyObject
     | DeleteObject
@@ -165,7 +175,7 @@ DESTRUCTIVE = (GrantRescue, ReleaseVolume)
 def node_of(step: Step) -> int | None:
     """Which broker a step is about; None for one about the cluster."""
     match step:
-        case ScaleTo() | ApplyObject() | DeleteObject() | UntaintHost() | LetGo():
+        case SetConfigs() | ScaleTo() | ApplyObject() | DeleteObject() | UntaintHost() | LetGo():
             return None
         case GrantRescue() | ReleaseVolume() | CreateAdopter() | ConfirmDrained():
             return step.key.node_id
@@ -186,6 +196,7 @@ __all__ = [
     "LetGo",
     "ReleaseVolume",
     "ScaleTo",
+    "SetConfigs",
     "StartBroker",
     "Step",
     "StopBroker",

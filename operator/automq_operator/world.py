@@ -118,9 +118,14 @@ class Instance:
     """Why it did not even begin to run, in the platform's own words, reason first: its image is missing, for one."""
 
     @property
+    def comes_and_goes(self) -> bool:
+        """Whether it was started again and again in vain."""
+        return self.quick_ends > 2
+
+    @property
     def is_stuck(self) -> bool:
-        """Whether it was tried again and again in this form, in vain."""
-        return bool(self.cannot_start) or self.quick_ends > 2
+        """Whether this form of it does not run, so that only another one helps."""
+        return bool(self.cannot_start) or self.comes_and_goes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +299,8 @@ class Memory:
     """Host to machine of everything that runs, so that a host that is gone can still be asked about."""
     clean: tuple[str, ...] = ()
     """Uids of volumes whose brokers were seen to end in order, while the whole cluster ends."""
+    configs: tuple[str, ...] = ()
+    """Names of the dynamic configs that the operator has set, so that it takes away no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +328,10 @@ class World:
     hosts: tuple[Host, ...] = ()
     adopters: tuple[Adopter, ...] = ()
     loads: tuple[Load, ...] = ()
+    configs: tuple[tuple[str, str], ...] | None = None
+    """Dynamic configs of all brokers that are in force; None where the brokers do not tell."""
+    configs_wanted: tuple[tuple[str, str], ...] = ()
+    """Those that are to be; others that somebody else set are left alone."""
     partitions: int = 0
     partitions_moving: int = 0
     stale: tuple[StaleObject, ...] = ()

@@ -111,7 +111,9 @@ class Controllers:
         self.templates[uid] = (current, copy.deepcopy(spec["template"]))
         pods = {each["metadata"]["name"]: each for each in self.api.of("Pod") if _is_owned(each, uid)}
         start, replicas = spec["ordinals"]["start"], spec["replicas"]
-        partition = start + spec["updateStrategy"]["rollingUpdate"]["partition"]
+        strategy = spec["updateStrategy"]
+        is_rolling = strategy["type"] == "RollingUpdate"
+        partition = start + strategy["rollingUpdate"]["partition"] if is_rolling else 0
         wanted = {f"{stateful_set['metadata']['name']}-{start + each}": start + each for each in range(replicas)}
         for name, ordinal in wanted.items():
             if name not in pods:
@@ -119,7 +121,8 @@ class Controllers:
         for name, pod in pods.items():
             if name not in wanted:
                 self.api.remove(pod)
-        self._roll(stateful_set, pods, wanted, partition)
+        if is_rolling:
+            self._roll(stateful_set, pods, wanted, partition)
         alive = [each for each in self.api.of("Pod") if _is_owned(each, uid)]
         stateful_set["status"] = {
             "replicas": len(alive),

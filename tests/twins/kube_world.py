@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from automq_broker.contract import admin
+from automq_broker.contract.dynamic_configs import DYNAMIC_CONFIGS
 from automq_operator import kube, names
 from automq_operator.broker_api import Figures, Metadata, NoAnswerError, RefusedError
 from automq_operator.kube import Object
@@ -52,11 +53,17 @@ class KubeWorld:
     brokers: dict[int, Node] = field(default_factory=dict)
     epoch: int = 0
     harmed: list[str] = field(default_factory=list)
+    configs: dict[str, str] | None = field(default_factory=dict)
+    """Dynamic configs of all brokers; None: brokers that cannot tell."""
+    refuses: str = ""
+    """A name that brokers take no value for."""
     is_bucket_up: bool = True
     traffic: float = 0.0
     """Bytes per second of every broker, in and out."""
     is_provider_up: bool = True
     asked: list[str] = field(default_factory=list)
+    configured: list[str] = field(default_factory=list)
+    """Changes of `configs` that were asked for."""
     terminated: list[str] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
 
@@ -117,7 +124,9 @@ class KubeWorld:
         """One condition; {} if it is not there."""
         return next((each for each in self.status.get("conditions", ()) if each["type"] == kind), {})
 
-    def operator(self, name: str = "orders", views: Views | None = None) -> Keeper:
+    def operator(
+        self, name: str = "orders", views: Views | None = None, dynamic: frozenset[str] = DYNAMIC_CONFIGS
+    ) -> Keeper:
         """A fresh operator, which remembers nothing; it lists each time unless it has views."""
         clock = lambda: self.api.now  # noqa: E731
         platform = KubernetesPlatform(
@@ -125,7 +134,7 @@ class KubeWorld:
             shared=Shared(self.api, clock, views or Polled(self.api, clock, ())),
             namespace="shop",
             name=name,
-            installation=Installation(image_repository="automq/broker", version="0.1.0"),
+            installation=Installation(image_repository="automq/broker", version="0.1.0", dynamic_configs=dynamic),
             connect=lambda addresses, _: Brokers(self, tuple(addresses)),
             now=clock,
             provider=self,
@@ -276,6 +285,7 @@ class Brokers:
             partitions_open=100,
             partitions_moving=0,
             recoveries=0,
+            configs=self.world.configs,
         )
         return Metadata(cluster, tuple(_as_answer(each, broker) for each, broker in sorted(brokers.items())))
 
@@ -290,6 +300,8 @@ class Brokers:
         """As the controller does it."""
         if not self._answering(node_ids):
             raise NoAnswerError("no broker answers")
+        if call.name == "configs":
+            return model(configs=self._configure(question))
         broker = self.world.brokers[question.node_id]
         match call.name:
             case "rescue":
@@ -306,6 +318,14 @@ class Brokers:
                 return model(node_id=question.node_id, moves=0, partitions_left=broker.open, reason="")
             case _:
                 raise AssertionError(call.name)
+
+    def _configure(self, question: Any) -> dict[str, str]:
+        if self.world.refuses in question.set:
+            raise RefusedError(f"{self.world.refuses}: not an integer")
+        kept = {key: value for key, value in (self.world.configs or {}).items() if key not in question.unset}
+        self.world.configs = kept | question.set
+        self.world.configured.append(f"set {sorted(question.set)} unset {sorted(question.unset)}")
+        return self.world.configs
 
     def _rescue(self, broker: Node, question: Any) -> Any:
         if broker.rescue == question.rescue and broker.status is admin.BrokerStatus.RESCUING:

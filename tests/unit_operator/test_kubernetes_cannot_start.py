@@ -18,7 +18,7 @@ def cluster(**spec: object) -> tuple[KubeWorld, Keeper]:
 
 
 def uids(world: KubeWorld) -> dict[int, str]:
-    return {node: world.pod(node)["metadata"]["uid"] for node in range(3)}
+    return {node: pod["metadata"]["uid"] for node in range(3) if (pod := world.pod(node)) is not None}
 
 
 def events(world: KubeWorld) -> list[str]:
@@ -89,6 +89,31 @@ def test_a_broker_that_ends_at_each_start_keeps_its_pod_and_is_made_anew_in_anot
     world.controllers.crashing.clear()
     world.change(brokers={"replicas": 3, "config": {"num.partitions": "8"}})
     until_settled(world, keeper)
+
+
+@pytest.mark.parametrize("node_id", range(3))
+def test_a_broker_that_ends_at_each_start_is_the_first_that_gets_another_form(node_id: int) -> None:
+    world, keeper = cluster()
+    world.settle(keeper)
+    world.controllers.crashing.add(f"orders-broker-{node_id}")
+    world.run(keeper, 60)
+    before = uids(world)
+    image = {each["spec"]["containers"][0]["image"] for each in world.api.of("Pod")}
+    world.change(image=GOOD)
+    for _ in range(60):
+        world.run(keeper, 1)
+        if uids(world).get(node_id, before[node_id]) != before[node_id]:
+            break
+    others = [node for node in range(3) if node != node_id]
+    assert [uids(world)[node] for node in others] == [before[node] for node in others]
+    assert world.pod(node_id)["spec"]["containers"][0]["image"] == GOOD not in image
+    world.controllers.crashing.clear()
+    world.run(keeper, 60)
+    until_settled(world, keeper)
+    assert {each["spec"]["containers"][0]["image"] for each in world.api.of("Pod")} == {GOOD}
+    strategy = world.api.of("StatefulSet")[0]["spec"]["updateStrategy"]
+    assert strategy["type"] == "RollingUpdate"
+    assert world.harmed == []
 
 
 def dead_broker(world: KubeWorld, keeper: Keeper) -> None:

@@ -5,10 +5,9 @@ from automq_operator.act.hands import Hands
 from automq_operator.act.pods import declare_dead
 from automq_operator.kube import Object
 from automq_operator.loop import StepFailedError
+from automq_operator.shapes import brokers
 from automq_operator.steps import StartBroker, StopBroker
 from automq_operator.world import PROOFS_ABOUT_HOSTS
-
-_HASH = "controller-revision-hash"
 
 
 async def carry_out(step: StartBroker | StopBroker, hands: Hands) -> None:
@@ -36,17 +35,21 @@ async def _start(step: StartBroker, hands: Hands) -> None:
 
 
 async def _renew(node_id: int, pod: Object, hands: Hands) -> None:
-    """In the wanted form if that takes no healthy one along; else in the one before, if that is another form."""
+    """In the wanted form, whatever its place. Where a lower partition would take healthy ones along, the StatefulSet is
+    told first to leave all pods alone and to make those that are missing in the new form."""
     stateful_set = hands.stateful_set(hands.cluster.zone_of(node_id))
     if stateful_set is None:
         return
     index = node_id - hands.cluster.base_of(node_id)
-    if _is_free_above(node_id, hands):
-        present = stateful_set["spec"].get("updateStrategy", {}).get("rollingUpdate", {}).get("partition", 0)
-        if present > index:
-            await _change(stateful_set, "/spec/updateStrategy/rollingUpdate/partition", index, hands)
-    elif pod["metadata"]["labels"].get(_HASH) != stateful_set.get("status", {}).get("currentRevision"):
-        await _delete(pod, hands)
+    strategy = stateful_set["spec"].get("updateStrategy", {})
+    if strategy.get("type") == brokers.ON_DELETE["type"]:
+        # ORDER: its controller must know before the pod goes, else that comes back in the form before.
+        if stateful_set.get("status", {}).get("observedGeneration") == stateful_set["metadata"].get("generation"):
+            await _delete(pod, hands)
+    elif not _is_free_above(node_id, hands):
+        await _change(stateful_set, "/spec/updateStrategy", brokers.ON_DELETE, hands)
+    elif strategy.get("rollingUpdate", {}).get("partition", 0) > index:
+        await _change(stateful_set, "/spec/updateStrategy/rollingUpdate/partition", index, hands)
 
 
 def _is_free_above(node_id: int, hands: Hands) -> bool:
@@ -79,7 +82,7 @@ async def _stop(step: StopBroker, hands: Hands) -> None:
         raise StepFailedError("brokers with higher node ids of its zone have to go first")
 
 
-async def _change(stateful_set: Object, path: str, value: int, hands: Hands) -> None:
+async def _change(stateful_set: Object, path: str, value: object, hands: Hands) -> None:
     """Only of the one that was seen, as it was seen."""
     metadata = stateful_set["metadata"]
     tests = [

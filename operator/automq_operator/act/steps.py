@@ -21,6 +21,7 @@ from automq_operator.steps import (
     LetGo,
     ReleaseVolume,
     ScaleTo,
+    SetConfigs,
     StartBroker,
     Step,
     StopBroker,
@@ -60,13 +61,13 @@ async def _carry_out(step: Step, hands: Hands) -> None:
         case ScaleTo():
             # What is wanted was remembered before this step, and is what the next turn compares with.
             return
-        case GrantRescue() | ConfirmDrained() | DrainBroker() | UncordonBroker():
+        case GrantRescue() | ConfirmDrained() | DrainBroker() | UncordonBroker() | SetConfigs():
             await _ask(step, hands)
         case _:
             assert_never(step)
 
 
-async def _ask(step: GrantRescue | ConfirmDrained | DrainBroker | UncordonBroker, hands: Hands) -> None:
+async def _ask(step: GrantRescue | ConfirmDrained | DrainBroker | UncordonBroker | SetConfigs, hands: Hands) -> None:
     match step:
         case GrantRescue(key=key):
             await pods.still_dead(step, hands)
@@ -79,6 +80,9 @@ async def _ask(step: GrantRescue | ConfirmDrained | DrainBroker | UncordonBroker
             is_cancelled = isinstance(step, UncordonBroker)
             drain = admin.DrainRequest(node_id=step.node_id, is_cancelled=is_cancelled)
             await hands.brokers.change(hands.answering, admin.DRAIN, admin.Drained, drain)
+        case SetConfigs():
+            configs = admin.ConfigsRequest(set=dict(step.upserts), unset=step.deletes)
+            await hands.brokers.change(hands.answering, admin.CONFIGS, admin.Configs, configs)
 
 
 __all__ = ["carry_out"]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from automq_operator.decide.configs import plan_configs
 from automq_operator.decide.drain import plan_drain
 from automq_operator.decide.end import plan_end
 from automq_operator.decide.failover import plan_failover
@@ -34,8 +35,9 @@ def plan(world: World, now: float, policy: Policy) -> Plan:
     rollout = plan_rollout(world, drain.memory, now, policy, busy)
     busy = busy or _why_rolling(rollout)
     scale = plan_scale(world, rollout.memory, now, policy.scale, busy)
+    configs = plan_configs(world, scale.memory)
     retire = plan_retire(world) if policy.retires_volumes else Plan()
-    return merge((objects, failover, hosts, drain, rollout, scale, retire), scale.memory)
+    return merge((objects, failover, hosts, configs, drain, rollout, scale, retire), configs.memory)
 
 
 def merge(plans: tuple[Plan, ...], memory: Memory) -> Plan:

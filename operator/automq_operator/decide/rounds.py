@@ -61,7 +61,8 @@ def _drains(case: Case, now: float, policy: FailoverPolicy) -> bool:
 
 def _brake(cases: list[Case], now: float, policy: FailoverPolicy) -> str | None:
     """Why no new log is moved because too many failed at once; lifted by time alone, so it never waits for nothing."""
-    failing = [case for case in cases if case.is_failing and not _comes_and_goes(case)]
+    # What comes and goes by itself is its own trouble, not what took many at once.
+    failing = [case for case in cases if case.is_failing and case.instance and not case.instance.comes_and_goes]
     wanted = sum(case.is_wanted for case in cases)
     if len(failing) < 2 or len(failing) < policy.brake_fraction * wanted:
         return None
@@ -69,11 +70,6 @@ def _brake(cases: list[Case], now: float, policy: FailoverPolicy) -> str | None:
     if left_s <= 0:
         return None
     return f"{len(failing)} of {wanted} brokers failed at once; no log is moved for another {left_s:.0f} s"
-
-
-def _comes_and_goes(case: Case) -> bool:
-    """It was started again and again in vain: that is its own trouble, not what took many at once."""
-    return case.instance is not None and case.instance.quick_ends > 2
 
 
 def zone_name(case: Case) -> str:

@@ -137,6 +137,10 @@ class Feed:
         """Everything."""
         return iter(list(self._objects.values()))
 
+    def one(self, key: Key) -> Object | None:
+        """As it is; None if there is none."""
+        return self._objects.get(key)
+
     def of(self, cluster: Key) -> Iterator[Object]:
         """What belongs to one cluster, by its labels."""
         return (self._objects[key] for key in sorted(self._by_cluster.get(cluster, ())))
@@ -165,6 +169,11 @@ class Watched:
     async def all(self, kind: Kind) -> list[Object]:
         """See look.Views."""
         return [obj for feed in await self._checked(kind) for obj in feed.all()]
+
+    async def one(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """See look.Views."""
+        found = (feed.one((namespace, name)) for feed in await self._checked(kind))
+        return next((each for each in found if each is not None), None)
 
     async def of(self, kind: Kind, namespace: str, name: str) -> list[Object]:
         """See look.Views."""

@@ -1,5 +1,6 @@
 """The resource as it stands, with what its status remembers, as the cluster that manifests and plans are made from."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -9,7 +10,8 @@ from automq_operator import names
 from automq_operator.kube import Object
 from automq_operator.observe.certificates import trusted_by_clients
 from automq_operator.observe.look import Look
-from automq_operator.shapes import brokers, zones
+from automq_operator.observe.pods import instance
+from automq_operator.shapes import brokers, config, zones
 from automq_operator.shapes.cluster import BOOTSTRAP, Cluster, Installation, Zone
 from automq_operator.shapes.manifests import Existing
 from automq_operator.shapes.pods import revision
@@ -78,7 +80,7 @@ def cluster_of(look: Look, installation: Installation, memory: Memory) -> Cluste
             replicas = 0 if is_ending(resource) else max(count, alive.get(zone, 0))
             found.append(Zone(name=zone, base=base, replicas=replicas))
     kept_version = resource.get("status", {}).get("version") or installation.version
-    return Cluster(
+    cluster = Cluster(
         name=metadata["name"],
         namespace=metadata["namespace"],
         uid=metadata["uid"],
@@ -89,6 +91,17 @@ def cluster_of(look: Look, installation: Installation, memory: Memory) -> Cluste
         addresses=_addresses(look.objects, spec, metadata["name"]),
         authorities=trusted_by_clients(look.authority),
     )
+    return replace(cluster, configuration=config.kept(cluster, _configurations(look)))
+
+
+def _configurations(look: Look) -> Iterator[str]:
+    """What the StatefulSets' pods read, as far as it is there."""
+    texts = {each["metadata"]["name"]: each.get("data", {}).get(names.COMMON_KEY) for each in look.objects}
+    for each in look.stateful_sets:
+        for volume in each["spec"]["template"]["spec"].get("volumes") or ():
+            text = texts.get(volume.get("configMap", {}).get("name", ""))
+            if text is not None:
+                yield text
 
 
 def existing_of(look: Look, cluster: Cluster) -> dict[str, Existing]:
@@ -104,14 +117,28 @@ def existing_of(look: Look, cluster: Cluster) -> dict[str, Existing]:
         pods = [pod for pod in look.pods if pod["metadata"].get("labels", {}).get(names.ZONE_LABEL, "") == zone]
         brokers_there = [pod for pod in pods if _is_broker(pod)]
         are_current = all(pod["metadata"].get("annotations", {}).get(names.REVISION) == wanted for pod in brokers_there)
-        partition = spec.get("updateStrategy", {}).get("rollingUpdate", {}).get("partition", brokers.ABOVE_ALL)
         claims = spec.get("volumeClaimTemplates") or ()
         size = claims[0]["spec"]["resources"]["requests"]["storage"] if claims else None
         # One that is missing may still come back in its old form.
         is_over = are_current and len(brokers_there) >= spec.get("replicas", 0)
         is_kept = template == wanted and not is_over
-        found[zone] = Existing(partition=partition if is_kept else brokers.ABOVE_ALL, claim_size=size)
+        strategy = spec.get("updateStrategy", {})
+        partition = strategy.get("rollingUpdate", {}).get("partition", brokers.ABOVE_ALL)
+        kept = brokers.rolling(partition if is_kept else brokers.ABOVE_ALL)
+        if strategy.get("type") == brokers.ON_DELETE["type"] and _is_one_made_anew(each, brokers_there, wanted):
+            kept = brokers.ON_DELETE
+        found[zone] = Existing(strategy=kept, claim_size=size)
     return found
+
+
+def _is_one_made_anew(stateful_set: Object, pods: list[Object], wanted: str) -> bool:
+    """Whether one that cannot run in its old form is still there, or the one after it is not there yet."""
+    if len(pods) < stateful_set["spec"].get("replicas", 0) or any(
+        "deletionTimestamp" in each["metadata"] for each in pods
+    ):
+        return True
+    seen = (instance(pod, 0, None) for pod in pods)
+    return any(each.is_stuck and each.revision != wanted for each in seen if each is not None)
 
 
 def _is_broker(pod: Object) -> bool:

@@ -14,6 +14,7 @@ from automq_operator.world import Proof
 K = TypeVar("K")
 SHARED_MAX_AGE_S = 2.0
 RIGHTS_MAX_AGE_S = 60.0
+SECRET_MAX_AGE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,9 @@ class Views(Protocol):
     async def all(self, kind: Kind) -> list[Object]:
         """Everything of a kind, in the namespaces that are watched."""
 
+    async def one(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """As it was told last; None where nobody tells."""
+
     async def of(self, kind: Kind, namespace: str, name: str) -> list[Object]:
         """What belongs to one cluster."""
 
@@ -80,6 +84,10 @@ class Polled:
         self._lists[kind] = (self._clock(), found)
         return found
 
+    async def one(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """See Views: nobody tells who looks once."""
+        return None
+
     async def of(self, kind: Kind, namespace: str, name: str) -> list[Object]:
         """See Views."""
         return await self._api.list_all(kind, namespace, names.selector_text(names.labels(name)))
@@ -98,6 +106,7 @@ class Shared:
         self.views = views
         self._rights: dict[tuple[Kind, str], tuple[float, bool]] = {}
         self._kinds: dict[Kind, tuple[float, bool]] = {}
+        self._secrets: dict[tuple[str, str], tuple[float, Object]] = {}
 
     async def all(self, kind: Kind, namespace: str = "") -> list[Object] | None:
         """All objects of a kind; None if the account may not see them: in this namespace, which is as good as any."""
@@ -114,6 +123,20 @@ class Shared:
 
         return await self._known(self._rights, (kind, verbs), ask)
 
+    async def internal_secret(self, namespace: str, cluster: str) -> Object | None:
+        """A cluster's, some minutes old at most: it is made once. It cannot be followed, since nobody may list Secrets."""
+        seen = self._secrets.get((namespace, cluster))
+        if seen is not None and self._clock() - seen[0] < SECRET_MAX_AGE_S:
+            return seen[1]
+        found = await _get(self._api, namespace, names.internal_secret(cluster))
+        if found is not None:
+            self._secrets[namespace, cluster] = (self._clock(), found)
+        return found
+
+    def forget_secret(self, namespace: str, cluster: str) -> None:
+        """It is read anew: it may be another one."""
+        self._secrets.pop((namespace, cluster), None)
+
     async def has_kind(self, kind: Kind) -> bool:
         """Whether the API server has such a kind."""
         return await self._known(self._kinds, kind, lambda: self._api.knows(kind))
@@ -125,11 +148,16 @@ class Shared:
         return seen[1]
 
 
-async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look | None:
-    """Everything about one cluster; None if there is no such resource. Raises kube.KubeError."""
+async def look(api: KubeApi, shared: Shared, namespace: str, name: str, known: Object) -> Look | None:
+    """Everything about one cluster; None if there is no such resource. Raises kube.KubeError.
+
+    `known` is the resource as it was seen or written last: it is read again unless the watch tells of the very same.
+    """
+    told = await shared.views.one(kube.CLUSTER, namespace, name)
     try:
-        resource = await api.get(kube.CLUSTER, namespace, name)
+        resource = known if _is_same(told, known) else await api.get(kube.CLUSTER, namespace, name)
     except NotFoundError:
+        shared.forget_secret(namespace, name)
         return None
     if await _is_ending_with_its_namespace(api, resource):
         return Look(resource=resource, left=await _pods_left(shared, namespace, name))
@@ -146,7 +174,7 @@ async def look(api: KubeApi, shared: Shared, namespace: str, name: str) -> Look 
         departed=await shared.views.departed(kube.POD, namespace, name),
         claims=await of(kube.CLAIM),
         objects=[each for found in objects for each in found],
-        secret=await _get(api, namespace, names.internal_secret(name)),
+        secret=await shared.internal_secret(namespace, name),
         authority=await _get(api, namespace, names.authority_secret(name)) if is_signing else None,
         certificate=await _get(api, namespace, names.certificate_secret(name)) if is_signing else None,
         volumes=await shared.all(kube.VOLUME),
@@ -190,6 +218,14 @@ async def _get(api: KubeApi, namespace: str, name: str) -> Object | None:
         return await api.get(kube.SECRET, namespace, name)
     except NotFoundError:
         return None
+
+
+def _is_same(told: Object | None, known: Object) -> bool:
+    """Whether nothing happened to the resource since. A version that is not the same may be an older one."""
+    if told is None or not known:
+        return False
+    first, second = told["metadata"], known["metadata"]
+    return (first["uid"], first["resourceVersion"]) == (second["uid"], second["resourceVersion"])
 
 
 def _rivals(resource: Object, everybody: list[Object]) -> list[Object]:

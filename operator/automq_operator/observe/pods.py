@@ -41,22 +41,35 @@ def hosts(
     drain_taints: frozenset[str],
     used: frozenset[str] = frozenset(),
 ) -> tuple[Host, ...]:
-    """Every node. Without permission to see them: those of the pods, taken for ready, so that nothing is proof."""
+    """Nodes in use, and those that leave or that the operator itself called dead: a cluster is about few of all.
+
+    Without permission to see them: those of the pods, taken for ready, so that nothing is proof.
+    """
     if nodes is None:
         seen = {_node_name(pod): pod["metadata"]["labels"].get(names.ZONE_LABEL, "") for pod in pods if _node_name(pod)}
         return tuple(Host(name=name, zone=zone) for name, zone in sorted(seen.items()))
-    return tuple(
-        Host(
-            name=node["metadata"]["name"],
-            zone=node["metadata"].get("labels", {}).get(names.TOPOLOGY_ZONE, ""),
-            is_ready=_condition(node, "Ready").get("status") == "True",
-            is_leaving="deletionTimestamp" in node["metadata"]
-            or any(taint["key"] in drain_taints for taint in node.get("spec", {}).get("taints") or ()),
-            machine=str(node.get("spec", {}).get("providerID") or ""),
-            is_tainted=any(map(is_own_taint, node.get("spec", {}).get("taints") or ())),
-            is_in_use=node["metadata"]["name"] in used,
-        )
-        for node in sorted(nodes, key=lambda each: str(each["metadata"]["name"]))
+    found = [_host(each, drain_taints, used) for each in nodes if each["metadata"]["name"] in used or _is_marked(each)]
+    return tuple(sorted((each for each in found if each.is_in_use or each.is_leaving or each.is_tainted), key=_name))
+
+
+def _is_marked(node: Object) -> bool:
+    return "deletionTimestamp" in node["metadata"] or bool(node.get("spec", {}).get("taints"))
+
+
+def _name(host: Host) -> str:
+    return host.name
+
+
+def _host(node: Object, drain_taints: frozenset[str], used: frozenset[str]) -> Host:
+    metadata, taints = node["metadata"], node.get("spec", {}).get("taints") or ()
+    return Host(
+        name=metadata["name"],
+        zone=metadata.get("labels", {}).get(names.TOPOLOGY_ZONE, ""),
+        is_ready=_condition(node, "Ready").get("status") == "True",
+        is_leaving="deletionTimestamp" in metadata or any(taint["key"] in drain_taints for taint in taints),
+        machine=str(node.get("spec", {}).get("providerID") or ""),
+        is_tainted=any(map(is_own_taint, taints)),
+        is_in_use=metadata["name"] in used,
     )
 
 

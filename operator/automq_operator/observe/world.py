@@ -16,7 +16,7 @@ from automq_operator.observe.look import Look
 from automq_operator.observe.volumes import volumes_of
 from automq_operator.shapes import zones
 from automq_operator.shapes.cluster import Cluster
-from automq_operator.shapes.config import unknown_addresses
+from automq_operator.shapes.config import dynamic, unknown_addresses
 from automq_operator.shapes.pods import revision
 from automq_operator.world import Host, Instance, Load, Memory, Slot, StaleObject, Volume, World
 
@@ -66,6 +66,8 @@ def world_of(
         hosts=_hosts(pods.hosts(look.nodes, look.pods, taints, hosts_in_use(look)), volumes),
         adopters=tuple(each for each in adopters if each is not None),
         loads=loads,
+        configs=_in_force(metadata),
+        configs_wanted=tuple(dynamic(cluster).items()),
         partitions=metadata.cluster.partitions if metadata else 0,
         partitions_moving=metadata.cluster.partitions_moving if metadata else 0,
         stale=stale,
@@ -78,6 +80,12 @@ def world_of(
         refused=refusal(look.autoscalers or [], cluster.spec.autoscaling),
         memory=memory,
     )
+
+
+def _in_force(metadata: Metadata | None) -> tuple[tuple[str, str], ...] | None:
+    if metadata is None or metadata.cluster.configs is None:
+        return None
+    return tuple(sorted(metadata.cluster.configs.items()))
 
 
 def _unseen(look: Look, cluster: Cluster) -> tuple[str, ...]:
@@ -168,12 +176,13 @@ class _Seen:
         if look.attachments is None:
             return
         # Where not even the living have attachments, the lack of one says nothing.
-        drivers = _attaching_drivers(look, attached)
+        driver_of = {each["metadata"]["name"]: _driver(each) for each in look.volumes or ()}
+        drivers = {driver_of.get(volume, "") for volume in attached} - {""}
         for claim, volume in bound.items():
             node_id = int(claim.rpartition("-")[2]) if claim.rpartition("-")[2].isdigit() else -1
             if node_id < 0 or node_id in self.instances or not volume:
                 continue
-            if attached.get(volume) is None and _driver_of(look, volume) not in drivers:
+            if attached.get(volume) is None and driver_of.get(volume, "") not in drivers:
                 continue
             left = pods.leftover(by_node.get(node_id), node_id, attached.get(volume), nodes, now, look.proofs)
             if left is not None:
@@ -194,15 +203,8 @@ class _Seen:
                 self.instances[node_id] = found
 
 
-def _attaching_drivers(look: Look, attached: Mapping[str, Object]) -> set[str]:
-    return {_driver_of(look, volume) for volume in attached if volume} - {""}
-
-
-def _driver_of(look: Look, volume: str) -> str:
-    for each in look.volumes or ():
-        if each["metadata"]["name"] == volume:
-            return str(each["spec"].get("csi", {}).get("driver", ""))
-    return ""
+def _driver(volume: Object) -> str:
+    return str(volume["spec"].get("csi", {}).get("driver", ""))
 
 
 def _volume_of(attachment: Object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automq_operator.decide.values import Deferral, Plan
-from automq_operator.steps import Step
+from automq_operator.steps import SetConfigs, Step
 from automq_operator.world import InstanceState, Status, World
 
 
@@ -32,7 +32,7 @@ def conditions(world: World, planned: Plan, failures: Mapping[Step, str]) -> lis
         _recovered(world, len(recovering)),
         _scaling_limited(planned.deferrals),
         Told("ReconciliationPaused", bool(world.held), "Held" if world.held else "Active", world.held),
-        *_while_they_hold(world, planned),
+        *_while_they_hold(world, planned, failures),
     ]
 
 
@@ -104,10 +104,11 @@ _GATES = {
     "zone without survivor": ("WALUnavailable", "NoSurvivor"),
     "adopter without a machine": ("WALUnavailable", "Unschedulable"),
     "volumes kept": ("WALRetained", "NotKnownToBeClean"),
+    "old brokers": ("ConfigNotApplied", "BrokersTooOld"),
 }
 
 
-def _while_they_hold(world: World, planned: Plan) -> list[Told]:
+def _while_they_hold(world: World, planned: Plan, failures: Mapping[Step, str]) -> list[Told]:
     found: dict[str, Told] = {}
     for each in planned.deferrals:
         if each.gate in _GATES:
@@ -128,6 +129,8 @@ def _while_they_hold(world: World, planned: Plan) -> list[Told]:
         message = f"no permission to look at {', '.join(world.unseen)}{_what_waits(world.unseen)}"
         found["PermissionsMissing"] = Told("PermissionsMissing", True, "NotGranted", message)
     found |= _cannot_start(world)
+    for why in (failure for step, failure in failures.items() if isinstance(step, SetConfigs)):
+        found["ConfigNotApplied"] = Told("ConfigNotApplied", True, why.partition(":")[0], why)
     leaving = [each.name for each in world.hosts if each.is_leaving]
     if leaving and world.unplaced:
         found["DisruptionBlocked"] = Told("DisruptionBlocked", True, "ReplacementPending", _why_blocked(world, leaving))

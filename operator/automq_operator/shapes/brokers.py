@@ -9,8 +9,18 @@ from automq_operator.shapes.pods import broker_template
 ABOVE_ALL: Final = 100_000
 """A partition that no ordinal reaches: a pod that comes back has the form that it had, until its turn has come."""
 
+ON_DELETE: Final = {"type": "OnDelete"}
+"""While one that cannot run is made anew: no other pod is touched, and one that is missing comes in the new form."""
 
-def statefulset(cluster: Cluster, zone: Zone, *, partition: int = ABOVE_ALL, claim_size: str | None = None) -> Manifest:
+
+def rolling(partition: int = ABOVE_ALL) -> Manifest:
+    """The update strategy of all other times."""
+    return {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+
+
+def statefulset(
+    cluster: Cluster, zone: Zone, *, strategy: Manifest | None = None, claim_size: str | None = None
+) -> Manifest:
     """Brokers of one zone. `claim_size` is that of the existing StatefulSet, which cannot be changed; claims grow alone."""
     labels = names.labels(cluster.name) | ({names.ZONE_LABEL: zone.name} if zone.name else {})
     chosen = names.selector(cluster.name) | ({names.ZONE_LABEL: zone.name} if zone.name else {})
@@ -24,7 +34,7 @@ def statefulset(cluster: Cluster, zone: Zone, *, partition: int = ABOVE_ALL, cla
             "ordinals": {"start": zone.base},
             "podManagementPolicy": "Parallel",
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}},
+            "updateStrategy": strategy or rolling(),
             "selector": {"matchLabels": chosen},
             "template": broker_template(cluster, zone.name),
             **_claims(cluster, claim_size),
@@ -54,4 +64,4 @@ def _claim(cluster: Cluster, size: str) -> Manifest:
     }
 
 
-__all__ = ["ABOVE_ALL", "statefulset"]
+__all__ = ["ABOVE_ALL", "ON_DELETE", "rolling", "statefulset"]

@@ -24,6 +24,8 @@ class Installation:
     """PriorityClass with preemptionPolicy Never; "" in installations that may not make one."""
     has_pod_monitors: bool = False
     """Whether the API server knows PodMonitors."""
+    dynamic_configs: frozenset[str] = frozenset()
+    """Settings that running brokers take from the metadata: they are no part of the pods' form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Cluster:
     installation: Installation
     restart: str = ""
     addresses: Mapping[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    configuration: str = ""
+    """The version that pods are to keep although it has such settings; "" for one without them."""
     authorities: str = ""
     """PEM of the authorities of its own that clients trust; "" where there are none yet."""
 

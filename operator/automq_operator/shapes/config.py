@@ -20,6 +20,35 @@ _BYTES: Final = {"": 1, "k": 1000, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 
 
 def common(cluster: Cluster) -> str:
     """What all brokers share."""
+    return cluster.configuration or _static(cluster)
+
+
+def kept(cluster: Cluster, used: Iterable[str]) -> str:
+    """Of the versions that pods use the one that stays because a new one would only leave dynamic settings out; else "".
+
+    Such versions are from operators that knew fewer settings as dynamic. What the spec has no more must leave the file,
+    for it would come back once it is unset at run time.
+    """
+    versions, static = list(used), _static(cluster)
+    if static in versions:
+        return ""
+    return next((each for each in versions if _is_same(cluster, each, static)), "")
+
+
+def _is_same(cluster: Cluster, version: str, static: str) -> bool:
+    names_of = {line: line.partition("=")[0] for line in version.splitlines(keepends=True)}
+    dynamic = {name for name in names_of.values() if name in cluster.installation.dynamic_configs}
+    rest = "".join(line for line, name in names_of.items() if name not in dynamic)
+    return rest == static and dynamic <= cluster.spec.brokers.config.keys()
+
+
+def dynamic(cluster: Cluster) -> dict[str, str]:
+    """What brokers are told at run time, by name."""
+    given = sorted(cluster.spec.brokers.config.items())
+    return {name: value for name, value in given if name in cluster.installation.dynamic_configs}
+
+
+def _static(cluster: Cluster) -> str:
     spec = cluster.spec
     given = {
         "listeners": ",".join(f"{name}://:{port}" for name, port in _listeners(cluster)),
@@ -39,9 +68,12 @@ def common(cluster: Cluster) -> str:
         **_memory(cluster),
         **_tls(cluster),
     }
-    return "".join(
-        f"{key}={_escaped(str(value))}\n" for key, value in (given | dict(sorted(spec.brokers.config.items()))).items()
-    )
+    own = {
+        name: value
+        for name, value in sorted(spec.brokers.config.items())
+        if name not in cluster.installation.dynamic_configs
+    }
+    return "".join(f"{key}={_escaped(str(value))}\n" for key, value in (given | own).items())
 
 
 def digest(text: str) -> str:
@@ -158,4 +190,14 @@ def _escaped(value: str) -> str:
     return "\\" + escaped if escaped[:1] in (" ", "\t") else escaped
 
 
-__all__ = ["advertised", "common", "config_map", "digest", "of_nodes", "size_bytes", "unknown_addresses"]
+__all__ = [
+    "advertised",
+    "common",
+    "config_map",
+    "digest",
+    "dynamic",
+    "kept",
+    "of_nodes",
+    "size_bytes",
+    "unknown_addresses",
+]

@@ -12,7 +12,7 @@ from automq_operator.shapes.cluster import Cluster, Manifest
 class Existing:
     """What of a zone's StatefulSet is to stay as it is."""
 
-    partition: int = brokers.ABOVE_ALL
+    strategy: Manifest | None = None
     claim_size: str | None = None
 
 
@@ -30,7 +30,7 @@ def manifests(cluster: Cluster, existing: Mapping[str, Existing] | None = None) 
     ]
     for zone in cluster.zones:
         kept = known.get(zone.name, Existing())
-        found.append(brokers.statefulset(cluster, zone, partition=kept.partition, claim_size=kept.claim_size))
+        found.append(brokers.statefulset(cluster, zone, strategy=kept.strategy, claim_size=kept.claim_size))
     return found
 
 

@@ -88,7 +88,7 @@ class KubernetesPlatform:
 
     async def refresh(self) -> None:
         """Look. Raises GoneError, kube.KubeError, or observe.frame.UnreadableError."""
-        seen = await look(self._api, self._shared, self._namespace, self._name)
+        seen = await look(self._api, self._shared, self._namespace, self._name, self._resource)
         if seen is None:
             raise GoneError(self.title)
         self._resource = seen.resource
@@ -99,6 +99,9 @@ class KubernetesPlatform:
         cluster = frame.cluster_of(seen, replace(self._installation, has_pod_monitors=has_monitors), memory)
         brokers, answering = self._brokers(seen)
         self._metadata = await self._ask(brokers, answering, memory)
+        if self._metadata is None:
+            # The token may be another one than it was.
+            self._shared.forget_secret(self._namespace, self._name)
         wanted = wanted_objects(seen, cluster)
         world = world_of(
             seen,

@@ -25,6 +25,7 @@ from automq_operator.steps import (
     LetGo,
     ReleaseVolume,
     ScaleTo,
+    SetConfigs,
     StartBroker,
     Step,
     StopBroker,
@@ -114,8 +115,8 @@ class LocalPlatform:
                 process = self._fleet.brokers.get(step.node_id)
                 if process is not None and process.uid == step.uid:
                     process.signal(signal.SIGTERM)
-            case ScaleTo():
-                raise StepFailedError("a local cluster has as many brokers as --brokers says")
+            case ScaleTo() | SetConfigs():
+                raise StepFailedError("a local cluster is as --brokers and --set say")
             case ApplyObject() | DeleteObject() | DeleteVolume() | UntaintHost() | LetGo():
                 raise StepFailedError("a local cluster consists of files that nobody else changes")
             case _:

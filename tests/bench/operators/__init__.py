@@ -1,0 +1,1 @@
+"""`make bench-operator`: what an operator costs that has nothing to do."""
