@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from e2e.cluster import layout, node
+from e2e.cluster import layout, node, waiting
 from e2e.cluster.kubectl import Kubectl
 
 SELECTOR = "--selector=app.kubernetes.io/instance=orders,app.kubernetes.io/component=broker"
@@ -43,6 +43,14 @@ def has_ready(kubectl: Kubectl, count: int) -> bool:
     now = status(kubectl)
     is_there = now.get("replicas") == now.get("readyReplicas") == len(brokers(kubectl)) == count
     return is_there and condition(kubectl, "Ready") == "True"
+
+
+def operators(kubectl: Kubectl, count: int) -> None:
+    """So many operators, and no other is left."""
+    kubectl.run("scale", "deployment/automq-operator", f"--replicas={count}")
+    kubectl.run("rollout", "status", "deployment/automq-operator", "--timeout=60s", seconds=65)
+    selector = "--selector=app.kubernetes.io/name=automq-operator"
+    waiting.until(lambda: len(kubectl.list("pods", selector)) == count, f"{count} operators", seconds=60)
 
 
 def kill_container(kubectl: Kubectl, pod: str) -> None:

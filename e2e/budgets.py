@@ -78,3 +78,6 @@ WATERMARK_IN: Final = _seconds(240)
 
 AUTOSCALED: Final = _seconds(360)
 """Traffic changes -> an HPA has as many brokers as it wants: the status tells it once a minute, and it waits a minute."""
+
+SET: Final = _seconds(10)
+"""A setting that brokers take at run time is changed in the spec -> every broker has it."""

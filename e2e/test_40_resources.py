@@ -1,6 +1,7 @@
 """Resources: what cannot work is refused with the reason, what is deleted ends in order, what comes back finds its data."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,6 +109,19 @@ def test_a_resource_that_is_made_again_finds_its_data_and_its_clients_go_on(
     figure("made again -> everything is writable", clients.writable_after(began, seconds=120))
     waiting.until(lambda: has_ready(kubectl, 3), "three brokers are well", seconds=budgets.CLUSTER_READY)
     clients.judge()
+
+
+def test_an_autoscaler_that_may_ask_for_more_brokers_than_the_resource_allows_is_told_of(
+    kubectl: Kubectl, orders: Orders, manifest: Callable[..., str]
+) -> None:
+    orders(autoscaling={"maxReplicas": 3})
+    kubectl.apply(manifest("autoscaler"))
+    waiting.until(lambda: condition(kubectl, "ScalingLimited") == "True", "it is told", seconds=60)
+    told = next(one for one in status(kubectl)["conditions"] if one["type"] == "ScalingLimited")
+    assert told["reason"] == "AutoscalerBounds"
+    assert "HorizontalPodAutoscaler orders may ask for 3 to 4 brokers" in told["message"]
+    kubectl.patch("hpa", "orders", {"spec": {"maxReplicas": 3}})
+    waiting.until(lambda: condition(kubectl, "ScalingLimited") == "False", "nothing is limited", seconds=60)
 
 
 def refusal(kubectl: Kubectl, manifest: Manifest) -> str:

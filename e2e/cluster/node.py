@@ -110,6 +110,11 @@ def enter(node: Node, *command: str, check: bool = True) -> str:
     return done.stdout
 
 
+def start(node: Node, *command: str) -> subprocess.Popen[bytes]:
+    """The same without waiting for its end; it dies with the node."""
+    return subprocess.Popen(entering(node, *command))
+
+
 def entering(node: Node, *command: str) -> list[str]:
     """The command line that runs `command` inside the node's namespaces."""
     pid = processes.pid_of(node.namespace)
