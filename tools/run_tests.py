@@ -96,7 +96,9 @@ def run_suite(suite: Suite, *, is_quick: bool, extra: list[str]) -> Result:
         if code == 1 and suite.has_deadlines and len(failed) <= MOST_RUN_AGAIN:
             print(f"\n=== {suite.name}: once more, alone: {', '.join(failed)}", flush=True)
             code, again = _pytest([*command, "--last-failed", *extra], Path(scratch) / "again.xml")
-            failed, flaky = again.failed, tuple(name for name in failed if name not in again.failed)
+            # Any other end of the second run says nothing about the tests: they stay failed.
+            if code in (0, 1):
+                failed, flaky = again.failed, tuple(name for name in failed if name not in again.failed)
         minutes = (time.monotonic() - start) / 60
     # Exit code 5: every test was left out by a marker, which is nothing to complain about in a quick run.
     code = 0 if code == 5 and is_quick else code

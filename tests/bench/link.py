@@ -59,6 +59,8 @@ def slow_link(rate: str) -> Iterator[Link]:
         )
         yield Link(host=f"{subnet}.2", run_by=inside)
     finally:
+        # The pair would outlive the namespace by a moment, and be in the way of the next one.
+        subprocess.run(["ip", "link", "delete", here], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "delete", name], check=False)
 
 

@@ -18,7 +18,7 @@ from automq_broker.engine.append import Appended
 from automq_broker.engine.control_values import ControlKnobs
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Partition
-from automq_broker.engine.start import Budgets
+from automq_broker.engine.running import Budgets
 from automq_broker.kernel.errors import ClientFault
 from automq_broker.meta.commands import CreateTopic
 from automq_broker.settings.model import load_settings

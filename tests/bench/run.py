@@ -75,9 +75,9 @@ def play(bench: Bench, names: list[str]) -> list[Row]:
             found = [not_measured(name, str(reason))]
         except Exception as problem:  # noqa: BLE001 (the other rows are still wanted; this one shows why it has no figure)
             traceback.print_exc()
-            found = [
-                not_measured(name, f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}")
-            ]
+            # The whole of it: a load program says why it ended below the command line that it was started with.
+            words = "; ".join(line for line in str(problem).splitlines() if line.strip())
+            found = [not_measured(name, f"{type(problem).__name__}: {words}")]
         if steal.percent() > 4 and found:
             found[0].notes.append(f"doubtful: others took {steal.percent():.1f} % of the CPU time meanwhile")
         print(f"# {name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

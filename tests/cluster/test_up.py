@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from process.load import watched
+from process.test_metrics import AFTER_A_DEATH
 from twins.child_process import wait_until
 from twins.up_process import UpProcess
 
@@ -95,11 +97,13 @@ def test_a_killed_brokers_log_is_drained_beside_a_survivor_and_survivors_serve_w
     cluster.wait_told("start broker 3", 10)
     while len(load.acked) < 1000:
         threading.Event().wait(0.1)
-    cluster.signal(2, signal.SIGKILL)
-    cluster.wait_told("drain the log of broker 2 beside broker", 60)
-    cluster.wait_told("broker 2: adopter done", 60)
-    assert leaders(cluster.bootstrap) == {1, 3}
-    cluster.wait_told("broker 2: recovered", 60)
+    with watched(lambda: cluster.metrics(1)) as first, watched(lambda: cluster.metrics(3)) as third:
+        cluster.signal(2, signal.SIGKILL)
+        cluster.wait_told("drain the log of broker 2 beside broker", 60)
+        cluster.wait_told("broker 2: adopter done", 60)
+        assert leaders(cluster.bootstrap) == {1, 3}
+        cluster.wait_told("broker 2: recovered", 60)
+    assert AFTER_A_DEATH - (first.names | third.names) == set()
     load.stop()
     assert load.failed == []
     found = read_all(cluster.bootstrap, len(load.acked))

@@ -2,14 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
-from twins.broker_process import BrokerProcess
 
 
 def make_topic(bootstrap: str, topic: str, partitions: int = 1, **more: Any) -> None:
@@ -54,10 +53,10 @@ def _values(consumer: Consumer, count: int, timeout_s: float) -> Iterator[bytes]
             yield message.value()
 
 
-def families(broker: BrokerProcess) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """/metrics by sample name: labels and value of each line."""
+def families(page: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """A page of /metrics by sample name: labels and value of each line."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(broker.metrics()):
+    for family in text_string_to_metric_families(page):
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
@@ -66,21 +65,21 @@ def families(broker: BrokerProcess) -> dict[str, list[tuple[dict[str, str], floa
 class Moved:
     """Names of the samples that were ever above zero, gathered by a thread while it watches."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
-        self._broker = broker
+    def __init__(self, scrape: Callable[[], str]) -> None:
+        self._scrape = scrape
         self.names: set[str] = set()
 
     def look(self) -> None:
         """One scrape."""
-        for name, lines in families(self._broker).items():
+        for name, lines in families(self._scrape()).items():
             if any(value > 0 for _, value in lines):
                 self.names.add(name)
 
 
 @contextmanager
-def watched(broker: BrokerProcess) -> Iterator[Moved]:
-    """Scrape again and again until the block ends, and once more."""
-    moved = Moved(broker)
+def watched(scrape: Callable[[], str]) -> Iterator[Moved]:
+    """Scrape again and again until the block ends, and once more. `scrape` returns the text of /metrics."""
+    moved = Moved(scrape)
     is_over = threading.Event()
 
     def look() -> None:

@@ -96,10 +96,10 @@ def test_a_fourth_broker_gets_its_share_of_the_load_of_three_and_nothing_is_lost
     fourth.start()
     wait_until(lambda: leaders(brokers[0].bootstrap, "busy") == {1: 3, 2: 3, 3: 3, 4: 3}, 90, "the load is even")
     holder = holder_of(brokers)
-    moved = {name for name, lines in families(holder).items() if any(value > 0 for _, value in lines)}
+    moved = {name for name, lines in families(holder.metrics()).items() if any(value > 0 for _, value in lines)}
     assert {"automq_balancer_looks_total", "automq_balancer_moves_total", "automq_controller_sessions"} <= moved
     for broker in brokers:
-        moved |= {name for name, lines in families(broker).items() if any(value > 0 for _, value in lines)}
+        moved |= {name for name, lines in families(broker.metrics()).items() if any(value > 0 for _, value in lines)}
     assert moved >= IN_CLUSTER
     told = admin.Decisions.model_validate(holder.ask("/v1/decisions")).decisions
     assert len([each for each in told if each.kind == "balance" and each.decision.endswith("-> broker 4")]) == 3

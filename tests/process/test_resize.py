@@ -13,7 +13,7 @@ MIB = 1 << 20
 def sizes(broker: BrokerProcess) -> tuple[int, int]:
     """Of the file and of the ring, in whole MiB."""
     file = (broker.directory / "data" / "wal" / "wal.bin").stat().st_size
-    return file // MIB, round(families(broker)["automq_wal_capacity_bytes"][0][1] / MIB)
+    return file // MIB, round(families(broker.metrics())["automq_wal_capacity_bytes"][0][1] / MIB)
 
 
 def test_the_log_grows_and_shrinks_at_a_start_after_an_orderly_stop(tmp_path: Path) -> None:
