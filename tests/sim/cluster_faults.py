@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 
 from automq_broker.kernel.ids import NodeId, StreamId
 from twins.memory_bucket import Faults
@@ -29,11 +28,13 @@ class ClusterFaults(FaultSchedule):
 
     def __init__(self, world: ClusterWorld) -> None:
         super().__init__(world)  # type: ignore[arg-type]
-        self._network_rng = Random(f"network faults {world.options.seed}")
+        self._mistakes: list[asyncio.TimerHandle] = []
 
     def heal(self) -> None:
-        """No fault of disk, bucket, network or machine is left."""
+        """No fault of disk, bucket, network or machine is left, and no wrong volume is on its way."""
         super().heal()
+        while self._mistakes:
+            self._mistakes.pop().cancel()
         world = self._world
         world.network.cut.clear()
         world.network.faults = world.calm_network()
@@ -202,7 +203,7 @@ class ClusterFaults(FaultSchedule):
             handle = f"{volume.handle}-{self._rng.getrandbits(16):04x}"
             other = volume.another(handle, volume.platter if kind == "a snapshot" else bytes(len(volume.platter)))
         self._note(f"node {machine.node_id} will be given {kind}")
-        self._later(lambda: self._mistake(machine, other))
+        self._mistakes.append(self._later(lambda: self._mistake(machine, other)))
 
     def _mistake(self, machine: Machine, other: Volume) -> None:
         machine.kill()
@@ -222,9 +223,9 @@ class ClusterFaults(FaultSchedule):
         self._note(f"{len(words)} late words of node {machine.node_id} arrive")
         await self._world.network.deliver_late(words)
 
-    def _later(self, act: Callable[[], None]) -> None:
+    def _later(self, act: Callable[[], None]) -> asyncio.TimerHandle:
         delay_s = self._rng.uniform(0.0, self._options.phase_s[0])
-        asyncio.get_running_loop().call_later(delay_s, act)
+        return asyncio.get_running_loop().call_later(delay_s, act)
 
 
 _KINDS: list[Callable[..., None]] = [

@@ -123,6 +123,8 @@ class Machine:
     def volume_is_free(self) -> None:
         """It may be: what is to be attached next takes its place."""
         if self._world.truth.logs.get(self.node_id) is self.volume:
+            if self._next is self._own:
+                self._next = None  # the node lives on this one, rightly: its volume of before does not come back
             self._own = self.volume
         if self._next is None or self.volume.holder is not None:
             return

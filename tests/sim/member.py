@@ -79,9 +79,11 @@ class Member(BrokerProcess):
         network.places[endpoint] = place
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = 1e9) -> T:
-        """See Process. The error of a disk that was taken away ends the broker with its connections: nobody is told of it."""
+        """See Process. A fenced broker, or one whose disk was taken away, ends with its connections: nobody is told of it."""
         try:
             return await super().call(work, timeout_s)
+        except Fenced as error:
+            raise Gone from error
         except Corrupt as error:
             if not self.device.is_pulled:
                 raise

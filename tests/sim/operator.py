@@ -151,7 +151,6 @@ class Operator:
             raise Violation(f"law 6: the volume of node {machine.node_id} is taken away, which lives")
         machine.volume.release(0)
         machine.volume_is_free()
-        machine.volume_is_free()
 
     def _create(self, step: CreateAdopter) -> None:
         from sim.adopter_pod import AdopterPod

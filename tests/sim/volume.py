@@ -77,9 +77,10 @@ class Volume:
         self._note = note
 
     def another(self, handle: str, platter: bytes) -> "Volume":
-        """One of the same kind with this on it."""
+        """One in its place with this on it: faults are of the place."""
         made = Volume(handle, len(platter), self.faults.latency_s, self._note)
         made.platter[:] = platter
+        made.faults = self.faults
         return made
 
     def attach(self, uid: str, bucket: SimBucket, seed: int) -> AttachedWal:

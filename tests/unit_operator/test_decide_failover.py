@@ -228,6 +228,16 @@ def test_a_broker_that_ends_at_every_start_is_started_at_growing_intervals() -> 
     assert kinds(list(tick(twin).steps)) == [StartBroker]
 
 
+def test_a_broker_that_ended_thousands_of_times_waits_for_the_longest_interval_and_no_longer() -> None:
+    twin = ClusterTwin.of(3)
+    twin.brokers[2] = replace(twin.brokers[2], partitions_open=0)
+    twin.kill(2)
+    twin.instances[2] = replace(twin.instances[2], quick_ends=5000, detail="exit code 1")
+    assert gates(tick(twin)) == ["backoff"]
+    twin.now += POLICY.failover.restart_backoff_max_s + 1
+    assert kinds(list(tick(twin).steps)) == [StartBroker]
+
+
 def test_while_no_broker_answers_everything_wanted_is_started_and_nothing_else_is_done() -> None:
     twin = ClusterTwin.of(3)
     for node_id in (1, 2, 3):

@@ -7,6 +7,9 @@ from automq_operator.decide.rounds import Outcome, Round, zone_name
 from automq_operator.steps import ReleaseVolume, StartBroker
 from automq_operator.world import AdopterState, Instance, InstanceState, Proof, Status
 
+_DOUBLINGS_MAX = 16
+"""Of the pause between starts; it is at its longest long before, and powers of two without a bound overflow."""
+
 
 def is_down(case: Case) -> bool:
     """Whether nothing of it runs for certain."""
@@ -84,7 +87,8 @@ def _pause(instance: Instance, this_round: Round) -> Outcome | None:
     if not instance.quick_ends:
         return None
     policy = this_round.policy
-    pause_s = min(policy.restart_backoff_s * 2 ** (instance.quick_ends - 1), policy.restart_backoff_max_s)
+    doublings = min(instance.quick_ends - 1, _DOUBLINGS_MAX)
+    pause_s = min(policy.restart_backoff_s * 2**doublings, policy.restart_backoff_max_s)
     left_s = instance.since + pause_s - this_round.now
     if left_s <= 0:
         return None
