@@ -33,7 +33,7 @@ from automq_broker.assembly.outside import checked_bucket
 from automq_broker.assembly.wal import measured, wal_device
 from automq_broker.desk import api_versions, index
 from automq_broker.engine import start as engine_start
-from automq_broker.engine.balancing import BalancerKnobs
+from automq_broker.engine.balancing import Balancer, BalancerKnobs
 from automq_broker.engine.control import Control
 from automq_broker.engine.control_values import ControlKnobs
 from automq_broker.engine.control_values import Identity as ControlIdentity
@@ -168,15 +168,42 @@ class Broker:
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
         """Come up and accept clients; raises Refused, Corrupt or Fenced. `stack` closes bucket and device at the end."""
+        self._bind()
+        await self._open_outside(stack)
+        self._running = running = await self._start_engine()
+        balancer = self._join_others(running)
+        if isinstance(self._device, DirectWal):
+            self._device.start_zeroing(running.zeroing_from)
+        self._open_desk(running)
+        self._pages.serve_broker(running, self.control, self.server, self._groups, balancer, self._configs)
+        settle_collector()
+        await self.server.start()
+        log.info(
+            "serving",
+            extra={
+                "node": running.identity.node_id,
+                "cluster": self.control.state.cluster_id,
+                "epoch": running.broker_epoch,
+                "recovered_batches": running.recovered_batches,
+            },
+        )
+
+    def _bind(self) -> None:
+        """A port in use is said before anything is touched."""
         self.server = self._make_server()
         bound = self.server.bind()
         if self._inter_broker is not None:
             bound += self._inter_broker.bind()
         self.endpoints = endpoints(self._settings, bound)
+
+    async def _open_outside(self, stack: contextlib.AsyncExitStack) -> None:
         self._pages.starting("opening the bucket")
         self._bucket = await stack.enter_async_context(checked_bucket(self._settings.bucket_uri, self._pages.starting))
         self._pages.watch_bucket(self._bucket)
         self._device = await stack.enter_async_context(wal_device(self._settings, self._pages.starting))
+
+    async def _start_engine(self) -> Running:
+        """Metadata first, then the log: the controller says which of its tail is not committed yet."""
         self._pages.starting("loading the metadata")
         superblock = await read_superblock(self._device)
         identity = self._identity(superblock)
@@ -185,7 +212,7 @@ class Broker:
         self._configs = LiveConfigs(self._settings, self.control)
         follow_log_level(self._configs, self.control)
         self._pages.starting("recovering the write-ahead log")
-        self._running = await engine_start.start(
+        return await engine_start.start(
             identity=identity,
             superblock=superblock,
             outside=self._outside(),
@@ -195,18 +222,19 @@ class Broker:
             budgets=knobs.budgets(self._settings),
             topics=knobs.topic_settings(self._configs, self._settings.topics.producer_id_expiration_ms),
         )
-        balancer = None
-        if self._inter_broker is not None:
-            self._inter_broker.send_heartbeats(self._running, self.server, self._supervisor)
-            balancer = self._inter_broker.balance(
-                self._pages.decisions, self._workers, self._balancer_knobs, self._supervisor
-            )
-        if isinstance(self._device, DirectWal):
-            self._device.start_zeroing(self._running.zeroing_from)
-        self._groups = build_coordinators(self._settings, self._running, self._clock, self._supervisor)
+
+    def _join_others(self, running: Running) -> Balancer | None:
+        """Heartbeats and balancer; a lone broker has nobody to tell and nobody to balance with."""
+        if self._inter_broker is None:
+            return None
+        self._inter_broker.send_heartbeats(running, self.server, self._supervisor)
+        return self._inter_broker.balance(self._pages.decisions, self._workers, self._balancer_knobs, self._supervisor)
+
+    def _open_desk(self, running: Running) -> None:
+        self._groups = build_coordinators(self._settings, running, self._clock, self._supervisor)
         self._desk = build_desk(
             self._settings,
-            self._running,
+            running,
             self._groups,
             self._configs,
             self.control,
@@ -215,19 +243,7 @@ class Broker:
             self._rng,
         )
         self._desk_serve = serve_with(self._desk)
-        self._running.engine.open_partitions.announce_all()
-        self._pages.serve_broker(self._running, self.control, self.server, self._groups, balancer, self._configs)
-        settle_collector()
-        await self.server.start()
-        log.info(
-            "serving",
-            extra={
-                "node": identity.node_id,
-                "cluster": self.control.state.cluster_id,
-                "epoch": self._running.broker_epoch,
-                "recovered_batches": self._running.recovered_batches,
-            },
-        )
+        running.engine.open_partitions.announce_all()
 
     @property
     def control(self) -> Controlling:

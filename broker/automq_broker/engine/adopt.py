@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from automq_broker.contract.adopt import AdoptedStream, AdoptOutcome, AdoptReport
 from automq_broker.engine.knobs import EngineKnobs
 from automq_broker.engine.partition import Partition
+from automq_broker.engine.parts import Parts
 from automq_broker.engine.patience import submit_patiently
 from automq_broker.engine.recover import WalContents, claim_wal, read_superblock, read_wal, replay
-from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings, assemble
+from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings
 from automq_broker.engine.start import committed_ends, flush
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.kernel.errors import Refused
@@ -89,7 +90,7 @@ async def adopt(adopter: Adopter) -> AdoptReport:
     owned = await _claim(adopter, check_volume(adopter, node, superblock))
     stages.end("claim")
     contents = await read_wal(adopter.outside.device, owned, committed_ends(adopter.metadata))
-    running = _assembled(adopter, owned, contents)
+    running = _engine_of(adopter, owned, contents)
     partitions = running.engine.open_partitions
     partitions.open_no_more()
     adopter.metadata.subscribe(partitions.applied, partitions.reloaded)
@@ -174,19 +175,19 @@ async def _claim(adopter: Adopter, superblock: Superblock) -> Superblock:
     return owned
 
 
-def _assembled(adopter: Adopter, owned: Superblock, contents: WalContents) -> Running:
+def _engine_of(adopter: Adopter, owned: Superblock, contents: WalContents) -> Running:
     identity = Identity(node_id=adopter.node_id, incarnation=uuid.UUID(int=0), volume_uuid=owned.volume_uuid)
-    return assemble(
-        identity,
-        adopter.broker_epoch,
-        contents,
-        adopter.outside,
-        adopter.metadata,
-        adopter.supervisor,
-        adopter.knobs,
-        adopter.budgets,
-        adopter.topics,
-    )
+    return Parts(
+        identity=identity,
+        broker_epoch=adopter.broker_epoch,
+        contents=contents,
+        outside=adopter.outside,
+        metadata=adopter.metadata,
+        supervisor=adopter.supervisor,
+        knobs=adopter.knobs,
+        budgets=adopter.budgets,
+        topics=adopter.topics,
+    ).running()
 
 
 async def _done(adopter: Adopter) -> None:

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 
 from automq_broker.engine.knobs import EngineKnobs
+from automq_broker.engine.parts import Parts
 from automq_broker.engine.producers import expire_producers
 from automq_broker.engine.recover import claim_wal, read_wal, replay, write_superblock
-from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings, assemble
+from automq_broker.engine.running import Budgets, Identity, Outside, Running, TopicSettings
 from automq_broker.engine.supervise import Supervisor
 from automq_broker.engine.voice import Voice
 from automq_broker.engine.wal_heartbeat import watch_device
@@ -47,27 +48,42 @@ async def start(
     resized = await fit(contents, outside.device, outside.rng, outside.allocate)
     if resized is not None:
         contents = await read_wal(outside.device, resized, committed_end)
-    running = assemble(identity, broker_epoch, contents, outside, metadata, supervisor, knobs, budgets, topics)
+    running = Parts(
+        identity=identity,
+        broker_epoch=broker_epoch,
+        contents=contents,
+        outside=outside,
+        metadata=metadata,
+        supervisor=supervisor,
+        knobs=knobs,
+        budgets=budgets,
+        topics=topics,
+    ).running()
     partitions = running.engine.open_partitions
     metadata.subscribe(partitions.applied, partitions.reloaded)
     await partitions.open_all(contents.ends)
     running.recovered_batches = replay(contents, running.engine.partition_of, running.cache, outside.clock)
     running.ring_keeper.committed()
     await metadata.submit(NodeRecovered(node_id=identity.node_id, broker_epoch=broker_epoch))
-    supervisor.start("partitions", partitions.run())
+    _start_work(running, outside, knobs)
+    return running
+
+
+def _start_work(running: Running, outside: Outside, knobs: EngineKnobs) -> None:
+    engine, supervisor = running.engine, running.supervisor
+    supervisor.start("partitions", engine.open_partitions.run())
     supervisor.start("moves", running.closer.run())
-    watch = watch_device(outside.device, running.engine.appender, running.ring_keeper, knobs.wal_heartbeat_s)
+    watch = watch_device(outside.device, engine.appender, running.ring_keeper, knobs.wal_heartbeat_s)
     supervisor.start("write-ahead log", watch)
-    supervisor.start("upload", running.engine.uploader.run())
-    supervisor.start("producer ids", running.engine.producer_ids.run())
-    expiry = expire_producers(partitions, knobs.producer_check_interval_s, outside.clock)
+    supervisor.start("upload", engine.uploader.run())
+    supervisor.start("producer ids", engine.producer_ids.run())
+    expiry = expire_producers(engine.open_partitions, knobs.producer_check_interval_s, outside.clock)
     running.chores += [
         supervisor.start("retention", running.retention.run()),
         supervisor.start("compaction", running.compactor.run()),
         supervisor.start("sweep", running.sweeper.run()),
         supervisor.start("producer expiry", expiry),
     ]
-    return running
 
 
 async def stop(running: Running, progress: Callable[[int], None], *, keeps_partitions: bool = False) -> None:
