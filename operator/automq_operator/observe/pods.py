@@ -213,7 +213,7 @@ def _terminated(pod: Object) -> Object:
 
 def _quick_ends(pod: Object, last: Object) -> int:
     lasted_s = seconds(last.get("finishedAt")) - seconds(last.get("startedAt"))
-    return min(int(_status(pod).get("restartCount", 0)), 30) if last and lasted_s < _QUICK_END_S else 0
+    return int(_status(pod).get("restartCount", 0)) if last and lasted_s < _QUICK_END_S else 0
 
 
 def adopter(pod: Object, nodes: Mapping[str, Object] | None, proofs: Mapping[str, Proof] = _NONE) -> Adopter | None:
