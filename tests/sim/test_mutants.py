@@ -54,7 +54,7 @@ MUTANTS = {
                 "        try:\n            await submit_patiently(\n",
             ),
         ),
-        ("I1", "I3", "law 4", "read of"),
+        ("I1", "I2", "I3", "law 4", "read of"),  # I2: the offset of a lost batch is given to another one
     ),
     "producers' state ahead of the data that it is stored with": Mutant(
         (
