@@ -127,9 +127,11 @@ class Admin(Client):
             except (Gone, TimeoutError, *TRY_AGAIN):
                 await asyncio.sleep(0.2)
             except ClientFault as fault:
-                if fault.code not in (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID):
+                if fault.code in (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID):
+                    return True  # a repeat of a deletion
+                if fault.code != ErrorCode.INVALID_REPLICATION_FACTOR:
                     raise Violation(f"{command} was refused: {fault}") from fault
-                return True  # a repeat of a deletion
+                await asyncio.sleep(0.2)  # no broker is there to lead it: all are fenced
             else:
                 return True
         return False

@@ -211,6 +211,35 @@ def test_a_line_that_damages_nearly_every_answer_only_takes_time():
     run_virtual(scenario())
 
 
+class FirstDamaged(MemoryBucket):
+    """The first answer has one bit flipped, in the byte at `position`."""
+
+    def __init__(self, store, position):
+        super().__init__(store)
+        self.position = position
+
+    async def get(self, key, start=0, end=None):
+        data = await super().get(key, start, end)
+        if self.position is None:
+            return data
+        flipped = bytearray(data)
+        flipped[self.position] ^= 0x40
+        self.position = None
+        return bytes(flipped)
+
+
+@pytest.mark.parametrize("position", [8, 12], ids=["version of the snapshot", "section of its first frame"])
+def test_what_looks_like_a_newer_release_is_read_again(position):
+    async def scenario():
+        world, control = await filled(commits=60)
+        await asyncio.sleep(2)
+        bucket = PatientBucket(FirstDamaged(world.store, position), Random(1), ControlKnobs())
+        loaded = await load_state(bucket, world.heads()[-1], SMALL)
+        assert state_as_data(loaded.state) == state_as_data(control.state)
+
+    run_virtual(scenario())
+
+
 def test_bytes_damaged_in_the_store_are_reported_with_their_key():
     async def scenario():
         world, control = await filled(commits=60)

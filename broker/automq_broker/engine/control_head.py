@@ -91,7 +91,7 @@ class PatientBucket:
                 return None
             try:
                 return Confirmed(heads.parse(data), etag)
-            except Corrupt:
+            except (Corrupt, Refused):  # a damaged version looks like a newer one
                 if damage.is_stored(data):
                     raise
 

@@ -7,7 +7,7 @@ from automq_broker.engine.control_head import PatientBucket
 from automq_broker.engine.control_values import ControlKnobs
 from automq_broker.engine.damage import Damage
 from automq_broker.engine.metadata_recent import RecentBatches
-from automq_broker.kernel.errors import Corrupt
+from automq_broker.kernel.errors import Corrupt, Refused
 from automq_broker.lake.keys import parse_meta_key
 from automq_broker.meta.codec import Batch, split_batches
 from automq_broker.meta.head import Head
@@ -66,9 +66,9 @@ async def _load_snapshot(bucket: PatientBucket, head: Head) -> State:
         try:
             for _ in restore(state, data):
                 await asyncio.sleep(0)
-        except Corrupt as error:
+        except (Corrupt, Refused) as error:  # a damaged version looks like a newer one
             if damage.is_stored(data):
-                raise Corrupt(f"{head.snapshot}: {error}") from error
+                raise type(error)(f"{head.snapshot}: {error}") from error
         else:
             return state
 

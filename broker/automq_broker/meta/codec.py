@@ -2,7 +2,7 @@
 
 A batch of records is what one commit adds. Its form (version 1, integers little-endian):
 
-    batch  = u64 sequence, u8 packing (0 as it is, 1 zlib), u32 length, u32 CRC-32 of what follows, packed bytes
+    batch  = u64 sequence, u8 packing (0 as it is, 1 zlib), u32 length, u32 CRC-32 of all else, packed bytes
     packed = one after another: u8 record kind, numbers as the layout says, then texts, lists and arrays in field order
 
 A kind that this release does not know was written by a newer one: it is refused by name, never skipped.

@@ -3,7 +3,7 @@
 Form (version 1, integers little-endian):
 
     snapshot = "AMQSNAP\\n", u16 version, u16 0, frames ...
-    frame    = u8 section, u32 length, u32 CRC-32 of what follows, zlib of the section's content
+    frame    = u8 section, u32 length, u32 CRC-32 of all else, zlib of the section's content
     the last frame is of section 0 and holds the number of frames before it: a cut-off snapshot is noticed
 
 Numbers travel as whole int64 columns, so that a hundred thousand ranges are a few memory copies, not as many objects.
@@ -80,7 +80,7 @@ def restore(state: State, data: bytes | memoryview) -> Iterator[int]:
     while True:
         section, length, crc = reader.unpack(_FRAME)
         body = reader.take(length)
-        if zlib.crc32(body) != crc:
+        if _frame_crc(section, body) != crc:
             raise Corrupt(f"frame {count} of a metadata snapshot does not match its CRC")
         content = inflate(body, _SECTION_BYTES_MAX)
         if section == 0:
@@ -97,7 +97,12 @@ def restore(state: State, data: bytes | memoryview) -> Iterator[int]:
 
 def _frame(section: int, content: bytes) -> bytes:
     data = zlib.compress(content, 1)
-    return _FRAME.pack(section, len(data), zlib.crc32(data)) + data
+    return _FRAME.pack(section, len(data), _frame_crc(section, data)) + data
+
+
+def _frame_crc(section: int, data: bytes | memoryview) -> int:
+    """Covers the header too: rows of one section would pass for those of another."""
+    return zlib.crc32(data, zlib.crc32(_FRAME.pack(section, len(data), 0)))
 
 
 def _sections(state: State) -> Iterator[tuple[int, bytes]]:
