@@ -5,7 +5,7 @@ import dataclasses
 import uuid
 
 import pytest
-from automq_broker.meta.commands import CreateTopic
+from automq_broker.meta.commands import CreateTopic, DeleteTopic
 from automq_broker.wire import records
 from automq_broker.wire.records import Record
 from twins.engine_world import KNOBS, Life, World
@@ -62,5 +62,21 @@ def test_a_round_that_the_ring_waits_for_or_that_is_slow_lets_go_of_it_object_by
                 waiting.add(uploader.waiting_bytes)
             await task
             assert len(waiting) == 1 + OBJECTS, "everything, then less with every object, then nothing"
+
+    run_virtual(scenario())
+
+
+def test_what_a_deleted_topic_left_is_not_uploaded_over_and_over_while_the_deletion_is_on_its_way_here() -> None:
+    async def scenario() -> None:
+        async with World().life(knobs=FOUR_OBJECTS) as life:
+            await with_four_objects_waiting(life)
+            (follower,) = (task for task in asyncio.all_tasks() if task.get_name() == "partitions")
+            follower.cancel()  # this broker hears of nothing any more
+            await life.control.submit(DeleteTopic(topic_id=uuid.UUID(int=1), now_ms=1))
+            uploader, began = life.running.engine.uploader, asyncio.get_running_loop().time()
+            for _ in range(20):
+                await uploader.upload_round()
+            assert uploader.waiting_bytes, "only who hears of the deletion may forget them"
+            assert asyncio.get_running_loop().time() - began > 1.0
 
     run_virtual(scenario())

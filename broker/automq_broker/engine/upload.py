@@ -28,6 +28,8 @@ from automq_broker.meta.commands import CommitObject, CommitRefused
 from automq_broker.meta.rows import ObjectRow, RangeRow
 from automq_broker.ports import Clock, Metadata
 
+_GONE_DELAY_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -289,6 +291,9 @@ class Uploader:
             for stream_id, end in refused.ends.items():
                 if stream_id not in refused.gone:
                     self._cache.mark_committed(stream_id, end)
+            if refused.gone:
+                # What took them from this node is on its way here and lets go of them; until then a round repeats this.
+                await asyncio.sleep(_GONE_DELAY_S)
             return
         for part in parts:
             self._cache.mark_committed(part.partition.stream_id, part.entries[-1].last_offset + 1)
