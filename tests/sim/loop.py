@@ -15,8 +15,11 @@ from twins.virtual_time import VirtualLoop
 
 T = TypeVar("T")
 
-_CALLBACKS_AT_ONCE_MAX = 1_000_000
-"""More than any honest work does without letting a moment pass; beyond it something spins."""
+_CALLBACKS_AT_ONCE_MAX = 100_000
+"""More than any honest work does within a moment; beyond it something spins."""
+
+_MOMENT_S = 0.001
+"""Less may pass between the turns of what spins: each timer that it sets takes nanoseconds."""
 
 _CANDIDATES = 8
 """How many of the oldest ready callbacks compete for the next turn."""
@@ -98,7 +101,7 @@ class SeededLoop(VirtualLoop):
 
     def _run_once(self) -> None:
         super()._run_once()  # type: ignore[misc]
-        if self.time() != self._last_moment:
+        if self.time() - self._last_moment >= _MOMENT_S:
             self._last_moment = self.time()
             self._ready.taken = 0
         elif self._ready.taken > _CALLBACKS_AT_ONCE_MAX:
