@@ -15,7 +15,7 @@ from twins.virtual_time import VirtualLoop
 
 T = TypeVar("T")
 
-_CALLBACKS_AT_ONCE_MAX = 100_000
+_CALLBACKS_AT_ONCE_MAX = 200_000
 """More than any honest work does within a moment; beyond it something spins."""
 
 _MOMENT_S = 0.001
