@@ -114,10 +114,12 @@ class Load:
         return "\n".join(path.read_text()[-2000:] for path in sorted(self._folder.glob("*.log")))
 
     def _is_delivered(self) -> bool:
-        seen = [
-            event.partition for one in self._histories("reader") for event in one.events if isinstance(event, Polled)
-        ]
-        return len(set(seen)) == PARTITIONS
+        """To the reader, and to the group."""
+        return all(self._partitions_of(names) == PARTITIONS for names in ("reader", "member-*"))
+
+    def _partitions_of(self, names: str) -> int:
+        polled = [event for one in self._histories(names) for event in one.events if isinstance(event, Polled)]
+        return len({event.partition for event in polled})
 
     def _histories(self, names: str) -> list[History]:
         """As far as they are on the disk: clients write them in pieces, the first one after a moment."""

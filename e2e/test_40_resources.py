@@ -75,6 +75,7 @@ def test_what_a_cluster_cannot_become_is_refused_with_the_reason(kubectl: Kubect
 def test_a_bucket_belongs_to_the_resource_that_had_it_first(kubectl: Kubectl, orders_manifest: Manifest) -> None:
     kubectl.apply({**orders_manifest, "spec": merged(orders_manifest["spec"], {"paused": True})})
     waiting.until(lambda: condition(kubectl, "ReconciliationPaused") == "True", "orders is seen", seconds=20)
+    time.sleep(1.0)  # ages are told in seconds
     kubectl.apply({**orders_manifest, "metadata": {"name": "copy"}})
     kubectl.wait("amq/copy", "condition=ReconciliationPaused", seconds=20)
     told = {one["type"]: one for one in kubectl.get("amq", "copy")["status"]["conditions"]}

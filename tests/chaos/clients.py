@@ -29,6 +29,9 @@ VALUE_BYTES: Final = 200
 _IN_FLIGHT_MAX = 20_000
 _FLUSH_S = 120.0
 _SILENCE_S = 8.0
+_JOINING_S = 40.0
+"""A member whose group is being formed waits for its partitions before it counts as having read everything."""
+
 _LAST_S = 120.0
 _COMMIT_S = 1.0
 _POLLS_MAX = 500
@@ -103,10 +106,12 @@ class _Ending:
 
     def __init__(self) -> None:
         self.is_asked = False
+        self.asked_at = 0.0
         signal.signal(signal.SIGTERM, self._ask)
 
     def _ask(self, *_: object) -> None:
         self.is_asked = True
+        self.asked_at = time.monotonic()
 
 
 def produce(recorder: Recorder, bootstrap: str, topic: str, partitions: int, number: int, rate: float) -> None:
@@ -152,7 +157,8 @@ def consume(recorder: Recorder, bootstrap: str, topic: str, partitions: int, rol
 def _is_over(reading: "_Reading", ending: _Ending, role: Role, partitions: int, deadline: float) -> bool:
     now = time.monotonic()
     if role is not Role.LAST:
-        return ending.is_asked and now - reading.heard_at > _SILENCE_S
+        is_silent = now - reading.heard_at > _SILENCE_S
+        return ending.is_asked and is_silent and (reading.is_assigned or now - ending.asked_at > _JOINING_S)
     if now > deadline:
         reading.recorder.tell(Failed(now, -1, -1, f"{partitions - len(reading.ended)} partitions had no end"))
         return True
@@ -177,7 +183,13 @@ class _Reading:
         """Called inside a poll: what came before it belongs to the former assignment."""
         self._tell_polled()
         self._next.clear()
-        self.recorder.tell(Assigned(time.monotonic(), tuple(each.partition for each in given)))
+        self.heard_at = time.monotonic()
+        self.recorder.tell(Assigned(self.heard_at, tuple(each.partition for each in given)))
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether it has partitions to read."""
+        return bool(self._consumer.assignment())
 
     def step(self) -> None:
         """Some records, one by one, and now and then a commit."""

@@ -216,6 +216,18 @@ def test_the_second_cluster_on_a_bucket_and_prefix_is_refused_and_makes_nothing(
     assert world.condition("Ready")["status"] == "True", "the first one is not disturbed"
 
 
+def test_of_two_clusters_of_one_second_the_one_that_has_brokers_keeps_the_bucket() -> None:
+    world, keeper = running()
+    world.create("copy")
+    first, second = (world.api.objects["AutoMQCluster", "shop", name]["metadata"] for name in ("orders", "copy"))
+    second |= {"uid": "a" + first["uid"], "creationTimestamp": first["creationTimestamp"]}
+    assert second["uid"] < first["uid"]
+    world.run(world.operator("copy"), 5)
+    assert not [each for each in world.api.of("StatefulSet") if each["metadata"]["name"].startswith("copy")]
+    world.run(keeper, 3)
+    assert world.condition("Ready")["status"] == "True"
+
+
 def test_load_above_the_watermark_adds_brokers_and_spec_is_not_written() -> None:
     world = KubeWorld.of()
     world.create(

@@ -168,7 +168,7 @@ async def look(api: KubeApi, shared: Shared, namespace: str, name: str, known: O
     objects = await asyncio.gather(*map(of, kinds))
     return Look(
         resource=resource,
-        rivals=_rivals(resource, await shared.all(kube.CLUSTER) or []),
+        rivals=await _rivals(shared, resource),
         stateful_sets=await of(kube.STATEFUL_SET),
         pods=await of(kube.POD),
         departed=await shared.views.departed(kube.POD, namespace, name),
@@ -228,9 +228,19 @@ def _is_same(told: Object | None, known: Object) -> bool:
     return (first["uid"], first["resourceVersion"]) == (second["uid"], second["resourceVersion"])
 
 
-def _rivals(resource: Object, everybody: list[Object]) -> list[Object]:
-    places, age = _places(resource), _age(resource)
-    return [each for each in everybody if _places(each) & places and _age(each) < age]
+async def _rivals(shared: Shared, resource: Object) -> list[Object]:
+    """Those that had its bucket first. Kubernetes tells ages in seconds: of one second, first is who has brokers."""
+    uid, places = resource["metadata"]["uid"], _places(resource)
+    everybody = await shared.all(kube.CLUSTER) or []
+    others = [each for each in everybody if each["metadata"]["uid"] != uid and _places(each) & places]
+    own = await _seniority(shared, resource) if others else None
+    return [each for each in others if own is not None and await _seniority(shared, each) < own]
+
+
+async def _seniority(shared: Shared, resource: Object) -> tuple[str, bool, str]:
+    metadata = resource["metadata"]
+    has_none = not await shared.views.of(kube.STATEFUL_SET, metadata["namespace"], metadata["name"])
+    return metadata.get("creationTimestamp", ""), has_none, metadata["uid"]
 
 
 def _places(resource: Object) -> set[tuple[str, str, str]]:
@@ -238,10 +248,6 @@ def _places(resource: Object) -> set[tuple[str, str, str]]:
     spec = resource["spec"]
     found = [spec.get("storage", {}).get("s3", {}), (spec.get("wal") or {}).get("s3")]
     return {(each.get("endpoint", ""), each.get("bucket", ""), each.get("prefix", "")) for each in found if each}
-
-
-def _age(resource: Object) -> tuple[str, str]:
-    return resource["metadata"].get("creationTimestamp", ""), resource["metadata"]["uid"]
 
 
 __all__ = ["Look", "Polled", "Shared", "Views", "look"]
