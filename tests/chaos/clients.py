@@ -29,8 +29,8 @@ VALUE_BYTES: Final = 200
 _IN_FLIGHT_MAX = 20_000
 _FLUSH_S = 120.0
 _SILENCE_S = 8.0
-_JOINING_S = 40.0
-"""A member whose group is being formed waits for its partitions before it counts as having read everything."""
+_LOST_S = 30.0
+"""Who heard nothing for a while before the end was asked for looks for its brokers, or for its group, for so long."""
 
 _LAST_S = 120.0
 _COMMIT_S = 1.0
@@ -157,8 +157,10 @@ def consume(recorder: Recorder, bootstrap: str, topic: str, partitions: int, rol
 def _is_over(reading: "_Reading", ending: _Ending, role: Role, partitions: int, deadline: float) -> bool:
     now = time.monotonic()
     if role is not Role.LAST:
-        is_silent = now - reading.heard_at > _SILENCE_S
-        return ending.is_asked and is_silent and (reading.is_assigned or now - ending.asked_at > _JOINING_S)
+        if not ending.is_asked or now - reading.heard_at <= _SILENCE_S:
+            return False
+        was_lost = ending.asked_at - reading.heard_at > _SILENCE_S
+        return not was_lost or now - ending.asked_at > _LOST_S
     if now > deadline:
         reading.recorder.tell(Failed(now, -1, -1, f"{partitions - len(reading.ended)} partitions had no end"))
         return True
@@ -185,11 +187,6 @@ class _Reading:
         self._next.clear()
         self.heard_at = time.monotonic()
         self.recorder.tell(Assigned(self.heard_at, tuple(each.partition for each in given)))
-
-    @property
-    def is_assigned(self) -> bool:
-        """Whether it has partitions to read."""
-        return bool(self._consumer.assignment())
 
     def step(self) -> None:
         """Some records, one by one, and now and then a commit."""
