@@ -330,15 +330,41 @@ def test_a_read_that_outlives_its_partitions_move_does_not_skip_what_the_next_ow
 
 
 class _LateAnswers(Link):
-    """The answer to OpenStream is on its way until `released` is set."""
+    """The answers to one kind of command are on their way until `released` is set."""
 
+    late: type[Command[Any]] = OpenStream
     released: asyncio.Event
 
     async def submit(self, command: Command[Any]) -> Any:
         answer = await super().submit(command)
-        if isinstance(command, OpenStream):
+        if isinstance(command, self.late):
             await self.released.wait()
         return answer
+
+
+def test_a_broker_whose_close_is_not_answered_yet_does_not_care_what_the_next_owner_deletes() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        first = cluster.node(1)
+        first.link = link = _LateAnswers(cluster.control, first.fate)
+        link.late, link.released = CloseStream, asyncio.Event()
+        await first.run(first.start())
+        second = await cluster.start(2)
+        streams = await cluster.make_topic(TOPIC, 1, owner=1)
+        await first.serves(streams)
+        await produce(first, 0, b"a0")
+        await cluster.assign(streams, 2)
+        await second.serves(streams)
+        for number in range(3):
+            await produce(second, 0, b"b%d" % number)
+        await second.running.engine.advance_start(second.running.engine.partition(TOPIC, 0), Offset(3))
+        first.running.engine.open_partitions.reloaded(cluster.control.state)
+        link.released.set()
+        await cluster.assign(streams, 1)
+        await first.serves(streams)
+        assert not first.supervisor.has_failed
+        assert first.running.engine.partition(TOPIC, 0).log.start_offset == 3
+
+    run_virtual(in_cluster(scenario))
 
 
 def test_a_start_that_advances_while_the_partition_opens_is_kept() -> None:

@@ -363,8 +363,11 @@ class OpenPartitions:
                 self._dirty[head.topic_id] = None
 
     def _advance_start(self, stream_id: StreamId, start_offset: Offset) -> None:
-        partition = self.by_stream.get(stream_id)
-        if partition is not None:
+        """Unless it went on elsewhere: what is deleted there may lie beyond all that this log has."""
+        partition, head = self.by_stream.get(stream_id), self._metadata.state.stream_head(stream_id)
+        if partition is None or head is None:
+            return
+        if head.owner == self._node_id and head.epoch == partition.stream_epoch:
             partition.log.advance_start(start_offset)
             self._cache.drop_below(stream_id, start_offset)
 
