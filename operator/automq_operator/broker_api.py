@@ -3,7 +3,8 @@
 import asyncio
 import http.client
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -127,41 +128,38 @@ class BrokerApi:
                 continue
         raise NoAnswerError("no broker answers")
 
-    async def _ask(self, node_id: int, call: admin.Call, model: type[A], question: admin.Question | None = None) -> A:
-        body = None if question is None else question.model_dump_json()
-        timeout_s = _ASK_S if question is None else _CHANGE_S
-        return _read(
-            node_id, *await asyncio.to_thread(self._send, node_id, call.method, call.path, body, timeout_s), model
-        )
+    async def _ask(self, node_id: int, call: admin.Call, model: type[A], question: admin.Question) -> A:
+        body = question.model_dump_json()
+        answer = await asyncio.to_thread(self._send, node_id, call.method, call.path, body, _CHANGE_S)
+        return _read(node_id, *answer, model)
 
     def _get_all(self, node_id: int, paths: Sequence[str]) -> list[tuple[int, bytes]]:
         """Several pages over one connection."""
+        with self._connected(node_id, _ASK_S) as connection:
+            return [self._exchange(connection, "GET", path) for path in paths]
+
+    def _send(self, node_id: int, method: str, path: str, body: str | None, timeout_s: float) -> tuple[int, bytes]:
+        with self._connected(node_id, timeout_s) as connection:
+            return self._exchange(connection, method, path, body)
+
+    @contextmanager
+    def _connected(self, node_id: int, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
+        """Whatever goes wrong meanwhile is a NoAnswerError."""
         host, port = self._addresses[node_id]
-        connection = http.client.HTTPConnection(host, port, timeout=_ASK_S)
-        found = []
+        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         try:
-            for path in paths:
-                connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})
-                response = connection.getresponse()
-                found.append((response.status, response.read(_BODY_BYTES_MAX)))
-            return found
+            yield connection
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(f"broker {node_id}: {error}") from error
         finally:
             connection.close()
 
-    def _send(self, node_id: int, method: str, path: str, body: str | None, timeout_s: float) -> tuple[int, bytes]:
-        host, port = self._addresses[node_id]
-        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-        headers = {"Authorization": f"Bearer {self._token}", "Connection": "close"}
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, response.read(_BODY_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswerError(f"broker {node_id}: {error}") from error
-        finally:
-            connection.close()
+    def _exchange(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
+    ) -> tuple[int, bytes]:
+        connection.request(method, path, body, {"Authorization": f"Bearer {self._token}"})
+        response = connection.getresponse()
+        return response.status, response.read(_BODY_BYTES_MAX)
 
 
 def _read(node_id: int, status: int, content: bytes, model: type[A]) -> A:

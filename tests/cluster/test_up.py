@@ -41,7 +41,7 @@ class Load:
             {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "delivery.timeout.ms": 90_000}
         )
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a test that fails does not stop it
         self._thread.start()
 
     def _run(self) -> None:

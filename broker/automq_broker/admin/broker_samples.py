@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Protocol
 
+from automq_broker.admin import cluster_views
 from automq_broker.cluster.balance import Goal
 from automq_broker.contract import metrics
 from automq_broker.contract.metrics import Sample, Total
@@ -162,10 +163,9 @@ def recovery_samples(recoveries: Recoveries, state: State) -> Iterator[Sample]:
     under_way = recoveries.under_way()
     for node_id, stage, seconds in under_way:
         yield Sample(metrics.RECOVERY_AGE, seconds, (str(node_id), stage.name))
-    rescued = {node_id for node_id, stage, _ in under_way if stage is NodeStatus.RESCUING}
-    left = Counter(stream.owner for stream in state.streams.values() if stream.is_open) if rescued else Counter()
-    for node_id in sorted(rescued):
-        yield Sample(metrics.RECOVERY_LEFT, left[node_id], (str(node_id),))
+    if any(stage is NodeStatus.RESCUING for _, stage, _ in under_way):  # it looks at every partition
+        for each in cluster_views.recoveries(state).recoveries:
+            yield Sample(metrics.RECOVERY_LEFT, each.partitions_left, (str(each.node_id),))
 
 
 def end_samples(ends: Collection[tuple[str, int, int]]) -> Iterator[Sample]:

@@ -233,8 +233,10 @@ async def _rivals(shared: Shared, resource: Object) -> list[Object]:
     uid, places = resource["metadata"]["uid"], _places(resource)
     everybody = await shared.all(kube.CLUSTER) or []
     others = [each for each in everybody if each["metadata"]["uid"] != uid and _places(each) & places]
-    own = await _seniority(shared, resource) if others else None
-    return [each for each in others if own is not None and await _seniority(shared, each) < own]
+    if not others:
+        return []
+    own = await _seniority(shared, resource)
+    return [each for each in others if await _seniority(shared, each) < own]
 
 
 async def _seniority(shared: Shared, resource: Object) -> tuple[str, bool, str]:
