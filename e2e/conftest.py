@@ -157,7 +157,8 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
     def note(name: str, seconds: float, *, most: float | None = None) -> None:
         record_property(name, f"{seconds:6.1f} s" + (f", at most {most:.0f} s" if most is not None else ""))
-        assert most is None or seconds <= most, f"{name}: {seconds:.1f} s"
+        if most is not None and seconds > most:
+            raise waiting.TooLate(f"{name}: {seconds:.1f} s, at most {most:.0f} s")
 
     return note
 

@@ -20,6 +20,12 @@ def commands() -> None:
 
 
 @commands.command()
+def check() -> None:
+    """Say every reason why this machine cannot run it; the exit code is 1 if there is one."""
+    _must_run_here()
+
+
+@commands.command()
 def build() -> None:
     """Build every program and image that is not in the cache: minutes the first time, then a second."""
     _must_run_here()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.build.binaries import binary
+from e2e.cluster.waiting import TooLate
 
 Manifest = Mapping[str, Any]
 
@@ -76,8 +77,13 @@ class Kubectl:
         return items
 
     def wait(self, target: str, condition: str, *, seconds: float) -> None:
-        """Block until the object has the condition (kubectl wait's --for). Raises KubectlError."""
-        self.run("wait", target, f"--for={condition}", f"--timeout={seconds:.1f}s", seconds=seconds + 10)
+        """Block until the object has the condition (kubectl wait's --for). Raises TooLate, KubectlError."""
+        try:
+            self.run("wait", target, f"--for={condition}", f"--timeout={seconds:.1f}s", seconds=seconds + 10)
+        except KubectlError as error:
+            if "timed out waiting" not in str(error):
+                raise
+            raise TooLate(str(error)) from error
 
     def execute(self, pod: str, command: Sequence[str], *, container: str | None = None, seconds: float = 30.0) -> str:
         """Run a command in a pod; its standard output."""
