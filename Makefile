@@ -66,9 +66,9 @@ bench-operator: $(STAMP) ## what the operator costs that looks after 50 clusters
 bench-cluster: $(STAMP) ## measure several brokers: moves, orderly and sudden ends, takeover (ARGS as for bench)
 	@PYTHONPATH=tests $(BIN)/python -m bench.run --cluster $(ARGS)
 
-e2e: $(STAMP) ## end-to-end tests on a real Kubernetes of four nodes on this machine (root; ARGS for pytest)
+e2e: $(STAMP) ## end-to-end tests on the Kubernetes of KUBECONFIG, of kind, or of four nodes made here (root; ARGS for pytest)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[broker,operator,dev,e2e]'
-	@test -n "$$KUBECONFIG" || $(BIN)/python -m e2e.cluster build
+	@$(BIN)/python -m e2e
 	@$(BIN)/python -m pytest --timeout=900 e2e $(ARGS)
 
 e2e-smoke: $(STAMP) ## the short part of e2e: install and first message, scale, a node dies and its log is taken over

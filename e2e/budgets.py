@@ -64,6 +64,9 @@ TAKEN_OVER_BY_TAINT: Final = _seconds(45)
 TAKEN_OVER_BY_DETACH: Final = _seconds(105)
 """The same where the VolumeAttachment is deleted: the controller manager needs 13 to 60 s for it."""
 
+TAKEN_OVER_BY_KUBERNETES: Final = _seconds(540)
+"""The same where Kubernetes alone acts: it removes the pods of a deleted node after a minute, attachments after six."""
+
 FIRST_MESSAGE: Final = _seconds(60)
 """Operator there, resource applied -> records are acknowledged."""
 

@@ -16,9 +16,10 @@ from e2e.cluster.kubectl import Kubectl, KubectlError, Manifest
 from e2e.cluster.layout import NODES
 from e2e.csi.disks import Attachment, Disks
 from e2e.helm import OPERATOR, Helm, operator_values
+from e2e.kind import cluster as kind
 from e2e.load import Load, LoadOn
 from e2e.paths import DISKS
-from e2e.platform import Platform, given, is_given, ours
+from e2e.platform import Ground, Platform, chosen, given, on_kind, ours
 
 
 class Orders(Protocol):
@@ -38,10 +39,25 @@ MANIFESTS = Path(__file__).resolve().parent / "manifests"
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
-    """The cluster of KUBECONFIG, else the local one, which is ended after the tests if it was not there before them."""
-    if is_given():
-        yield given()
-        return
+    """The cluster of this run. One that the tests started themselves is ended after them."""
+    match chosen():
+        case Ground.GIVEN:
+            yield given()
+        case Ground.KIND:
+            yield from _on_kind()
+        case Ground.LOCAL:
+            yield from _on_local()
+
+
+def _on_kind() -> Iterator[Platform]:
+    was_up = kind.is_up()
+    kind.up()
+    yield on_kind()
+    if not was_up and not os.environ.get("AUTOMQ_E2E_KEEP"):
+        kind.down()
+
+
+def _on_local() -> Iterator[Platform]:
     was_up = local.is_up()
     local.up()
     make_whole(local.kubectl())
@@ -138,7 +154,7 @@ def orders(kubectl: Kubectl, orders_manifest: Manifest) -> Orders:
 def load(platform: Platform, tmp_path: Path) -> Iterator[LoadOn]:
     """load(BOOTSTRAP): librdkafka's clients, which have begun; the test ends with `judge`."""
     if not platform.is_ours:
-        pytest.skip("the cluster of KUBECONFIG is not ours: clients outside of it do not reach it")
+        pytest.skip("only the local cluster is ours: clients outside of it do not reach it")
     begun: list[Load] = []
 
     def begin(bootstrap: str) -> Load:
@@ -177,7 +193,7 @@ def disks() -> Iterator[Disks]:
 def machines(platform: Platform) -> None:
     """Asked for by tests that look into or hurt the machines beneath the cluster."""
     if not platform.is_ours:
-        pytest.skip("the cluster of KUBECONFIG is not ours: its machines are left alone")
+        pytest.skip("only the local cluster is ours: its machines are left alone")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,20 +1,32 @@
-"""Which Kubernetes the tests run on: the one that KUBECONFIG names, else the local cluster of e2e/cluster.
+"""Which Kubernetes the tests run on: the one that KUBECONFIG names, else kind where Docker runs, else the local cluster.
 
-Somebody else's cluster is used gently: namespaces come and go, its nodes are never hurt, so tests that hurt them are skipped
-there and say so. The local cluster can do everything.
+AUTOMQ_E2E_PLATFORM=local (or kind) chooses without looking. Somebody else's cluster is used gently: namespaces come and go,
+its nodes are never hurt, so tests that hurt them are skipped there and say so; so it is with kind, whose volumes stay on
+their nodes. The local cluster can do everything.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
 from e2e.aws.endpoints import ACCESS_KEY, S3, SECRET_KEY
 from e2e.aws.services import FIRST_BUCKET
+from e2e.build.binaries import found
 from e2e.cluster import pki
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.layout import REGION
 from e2e.images import images
+from e2e.kind import cluster as kind
+
+
+class Ground(StrEnum):
+    """Where a cluster comes from."""
+
+    GIVEN = "given"
+    KIND = "kind"
+    LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +76,13 @@ GIVEN = {
 """Field -> the environment variable that says it for a given cluster, and what it is."""
 
 
-def is_given() -> bool:
-    """Whether KUBECONFIG names a cluster."""
-    return bool(os.environ.get("KUBECONFIG"))
+def chosen() -> Ground:
+    """What this run uses. Raises ValueError when AUTOMQ_E2E_PLATFORM names nothing that is there to choose."""
+    if wanted := os.environ.get("AUTOMQ_E2E_PLATFORM"):
+        return Ground(wanted)
+    if os.environ.get("KUBECONFIG"):
+        return Ground.GIVEN
+    return Ground.KIND if kind.can_run() else Ground.LOCAL
 
 
 def given() -> Platform:
@@ -77,10 +93,25 @@ def given() -> Platform:
     told = {field: os.environ[name] for field, (name, _) in GIVEN.items()}
     uri, _, options = told.pop("bucket").partition("?")
     return Platform(
-        kubectl=Kubectl(os.environ["KUBECONFIG"]),
+        kubectl=Kubectl(os.environ["KUBECONFIG"], program=found("kubectl")),
         is_ours=False,
         bucket=lambda name: f"{uri.rstrip('/')}/{name}?{options}",
         **told,
+    )
+
+
+def on_kind() -> Platform:
+    """The cluster of kind, which must be up."""
+    return Platform(
+        kubectl=kind.kubectl(),
+        is_ours=False,
+        broker_image=kind.broker_image(),
+        operator_image=kind.operator_image(),
+        tools_image=kind.tools_image(),
+        storage_class=kind.STORAGE_CLASS,
+        access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+        bucket=lambda name: f"s3://{kind.BUCKET}/{name}?endpoint={kind.S3}&region={REGION}&pathStyle=true",
     )
 
 

@@ -56,6 +56,46 @@ def test_a_stopped_instance_is_proof_enough(
 
 
 @pytest.mark.usefixtures("operator")
+def test_a_node_that_is_deleted_with_its_terminated_instance_is_proof_enough(
+    kubectl: Kubectl, orders: Orders, load: LoadOn, figure: Figure
+) -> None:
+    spec = {"template": {"affinity": ALONE}, "config": RARE_UPLOADS}
+    clients = load(orders(brokers=spec, failover={"proof": {"cloudApi": "EC2"}}))
+    pod = one_of_two(kubectl)
+    clients.fill(256, broker=id_of(pod, kubectl))
+    victim = layout.node(brokers(kubectl)[pod])
+    Instances().terminate(victim)
+    waiting.until(lambda: not node.is_running(victim), f"{victim.name} has no power", seconds=20)
+    killed = time.monotonic()
+    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kubectl.run("delete", "node", victim.name)  # as the cloud's node controller does it
+    took = clients.writable_after(killed, seconds=180)
+    figure("instance terminated, its node deleted -> everything is writable", took, most=budgets.TAKEN_OVER_BY_DETACH)
+    waiting.until(lambda: adopted(kubectl), "the recovery is told", seconds=budgets.TAKEN_OVER)
+    clients.judge()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("operator")
+def test_without_a_cloud_a_deleted_node_is_left_to_kubernetes_which_gives_its_volume_up_after_minutes(
+    kubectl: Kubectl, orders: Orders, load: LoadOn, figure: Figure
+) -> None:
+    clients = load(orders(brokers={"template": {"affinity": ALONE}, "config": RARE_UPLOADS}))
+    pod = one_of_two(kubectl)
+    victim = layout.node(brokers(kubectl)[pod])
+    node.kill(victim)
+    killed = time.monotonic()
+    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kubectl.run("delete", "node", victim.name)
+    time.sleep(30)
+    assert not adopted(kubectl)
+    took = clients.writable_after(killed, seconds=budgets.TAKEN_OVER_BY_KUBERNETES)
+    figure("node killed and deleted, nobody asked -> everything is writable", took)
+    waiting.until(lambda: adopted(kubectl), "the recovery is told", seconds=budgets.TAKEN_OVER)
+    clients.judge()
+
+
+@pytest.mark.usefixtures("operator")
 def test_a_silent_machine_that_ec2_calls_running_is_left_alone(
     kubectl: Kubectl, orders: Orders, load: LoadOn, figure: Figure
 ) -> None:

@@ -59,6 +59,7 @@ MODULES = (
         name="attacher", programs={"csi-attacher": "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"}
     ),
     Module(name="helm", programs={"helm": "helm.sh/helm/v3/cmd/helm"}),
+    Module(name="kind", programs={"kind": "sigs.k8s.io/kind"}),
     Module(name="sanity", programs={"csi-sanity": "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"}),
 )
 
@@ -71,10 +72,17 @@ def binary(name: str) -> Path:
     return module.folder() / name
 
 
+def found(name: str) -> Path:
+    """The machine's own program of that name, else ours: for clusters that are not built here."""
+    own = shutil.which(name)
+    return Path(own) if own else binary(name)
+
+
 def build_all() -> None:
-    """Every program; what the compiler kept for itself (5 GB) is let go at the end."""
+    """Every program of the local cluster; what the compiler kept for itself (5 GB) is let go at the end."""
     for module in MODULES:
-        _build(module)
+        if module.name != "kind":
+            _build(module)
     shutil.rmtree(CACHE / "go-build", ignore_errors=True)
 
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from e2e.aws.instances import Instances
-from e2e.build.binaries import binary, build_all
+from e2e.build.binaries import binary
 from e2e.cluster import control_plane, layout, local, node, pki, requirements, waiting
 from e2e.cluster.requirements import CannotRun
 from e2e.images.images import all_images
@@ -23,14 +23,6 @@ def commands() -> None:
 def check() -> None:
     """Say every reason why this machine cannot run it; the exit code is 1 if there is one."""
     _must_run_here()
-
-
-@commands.command()
-def build() -> None:
-    """Build every program and image that is not in the cache: minutes the first time, then a second."""
-    _must_run_here()
-    build_all()
-    all_images()
 
 
 @commands.command()

@@ -20,19 +20,24 @@ class KubectlError(Exception):
 
 
 class Kubectl:
-    """kubectl with one kubeconfig and, if given, one namespace."""
+    """kubectl with one kubeconfig and, if given, one namespace. `program` is the local cluster's own by default."""
 
-    def __init__(self, kubeconfig: Path | str, namespace: str | None = None) -> None:
+    def __init__(self, kubeconfig: Path | str, namespace: str | None = None, program: Path | None = None) -> None:
         self.kubeconfig = kubeconfig
         self.namespace = namespace
+        self._program = program
 
     def within(self, namespace: str) -> "Kubectl":
         """The same for another namespace."""
-        return Kubectl(self.kubeconfig, namespace)
+        return Kubectl(self.kubeconfig, namespace, self._program)
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = CALL_SECONDS) -> str:
         """Its standard output. Raises KubectlError."""
-        command = [str(binary("kubectl")), f"--kubeconfig={self.kubeconfig}", f"--request-timeout={seconds:.0f}s"]
+        command = [
+            str(self._program or binary("kubectl")),
+            f"--kubeconfig={self.kubeconfig}",
+            f"--request-timeout={seconds:.0f}s",
+        ]
         if self.namespace:
             command.append(f"--namespace={self.namespace}")
         try:

@@ -75,11 +75,15 @@ def operator() -> Image:
     return _from_dockerfile("operator")
 
 
-def _from_dockerfile(name: str) -> Image:
-    dockerfile = ROOT / f"Dockerfile.{name}"
-    content = [dockerfile, *(ROOT / file for file in ("pyproject.toml", "README.md", "LICENSE"))]
+def described(name: str) -> Image:
+    """The image of Dockerfile.NAME, whether it is built or not."""
+    content = [ROOT / file for file in (f"Dockerfile.{name}", "pyproject.toml", "README.md", "LICENSE")]
     content += [path for part in ("broker", "operator") for path in (ROOT / part).rglob("*") if _is_source(path)]
-    image = _image(name, digest(ROOT, content, _digest_of_base(BASE_PACKAGES)))
+    return _image(name, digest(ROOT, content, _digest_of_base(BASE_PACKAGES)))
+
+
+def _from_dockerfile(name: str) -> Image:
+    dockerfile, image = ROOT / f"Dockerfile.{name}", described(name)
     with building(image.archive.parent, f"the {name}'s image from {dockerfile.name}") as folder:
         if folder:
             options = [f"--build-arg=BASE_IMAGE={_base()}", f"--volume={wheels(name)}:/wheels:ro"]

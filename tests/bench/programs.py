@@ -7,7 +7,7 @@ from typing import Any
 
 _SOURCES = Path(__file__).parent / "loader"
 _BUILT = Path(__file__).resolve().parents[2] / ".cache" / "bench"
-_LIBRARIES = {"rdkafka_load": ["-lrdkafka"], "raw_load": [], "raw_fetch": []}
+_LIBRARIES = {"rdkafka_load": ["-lrdkafka"], "raw_load": [], "raw_fetch": [], "far_store": ["-lpthread"]}
 HOW_TO_INSTALL = "apt-get install gcc libc6-dev librdkafka-dev"
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twins.broker_process import BrokerProcess
@@ -15,7 +15,7 @@ from twins.seaweed import SeaweedServer, make_client, seaweed
 
 from bench import programs
 from bench.lanes import Bench, Lane, create_topic, wait_zeroed
-from bench.link import LOOPBACK, Link, slow_link
+from bench.link import FAR, LOOPBACK, Link, reached_over, slow_link
 from bench.outcome import Demand, NotMeasured, Row, middle, not_measured, spread
 
 _MIB = 1 << 20
@@ -56,7 +56,12 @@ def _stored(bench: Bench, link: Link = LOOPBACK) -> Iterator[Stored]:
     if bench.subject != "automq":
         raise NotMeasured("reading back from S3 is ours to show")
     messages = bench.messages(500_000)
-    with seaweed(bench.new_directory(), host=link.host, run_by=link.run_by) as store, store.environment():
+    with (
+        seaweed(bench.new_directory(), host=link.host, run_by=link.run_by) as server_itself,
+        reached_over(link, server_itself.endpoint) as endpoint,
+        server_itself.environment(),
+    ):
+        store = replace(server_itself, endpoint=endpoint)
         settings = {"automq.shutdown.timeout.ms": "120000"}  # a stop here is a full upload, not what is measured
         server = bench.start_subject(bucket=store.uri(prefix=_PREFIX), settings=settings)
         assert isinstance(server, BrokerProcess)
@@ -151,9 +156,10 @@ def cold_read(bench: Bench) -> list[Row]:
     Over the loopback store, broker and client share the CPUs, so the row also says what CPU a GB costs each of them: where
     they are the limit, no pipeline can read faster than the ratio of these sums, and none at all faster than with a broker
     that costs nothing. Behind a link, as a store is that lives elsewhere, the link is the limit, and the rows show whether
-    the broker keeps it full.
+    the broker keeps it full. At S3's distance it is how many GETs are under way.
     """
     rows = [_cold_read(bench, LOOPBACK, "cold read from S3 / plain ranged GETs")]
+    rows.append(_cold_read(bench, FAR, f"the same with the store {FAR.delay_ms} ms away"))
     for rate, shown in _LINKS.items():
         try:
             with slow_link(rate) as link:

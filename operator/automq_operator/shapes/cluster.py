@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from automq_operator import names
-from automq_operator.spec import GROUP, KIND, S3, VERSION, AutoMQClusterSpec, WalBucket
+from automq_operator.spec import GROUP, KIND, VERSION, AutoMQClusterSpec, Bucket
 
 Manifest = dict[str, Any]
 
@@ -145,12 +145,12 @@ class Cluster:
         }
 
 
-def _uri(s3: S3 | WalBucket) -> str:
-    query = [f"region={s3.region}"] if s3.region else []
-    query += [f"endpoint={s3.endpoint}"] if s3.endpoint else []
-    query += ["pathStyle=true"] if s3.path_style else []
-    place = f"{s3.bucket}/{s3.prefix}" if s3.prefix else s3.bucket
-    return f"s3://{place}?{'&'.join(query)}" if query else f"s3://{place}"
+def _uri(place: Bucket) -> str:
+    query = [f"region={place.region}"] if place.region else []
+    query += [f"endpoint={place.endpoint}"] if place.endpoint else []
+    query += ["pathStyle=true"] if place.path_style else []
+    path = f"{place.bucket}/{place.prefix}" if place.prefix else place.bucket
+    return f"s3://{path}?{'&'.join(query)}" if query else f"s3://{path}"
 
 
 def filled(template: str, node_id: int | str, zone: str) -> str:

@@ -15,8 +15,8 @@ from automq_operator.spec.failover import Failover, FailoverProof, FailoverRelea
 from automq_operator.spec.listeners import Advertised, Listener
 from automq_operator.spec.parts import REPLICAS_MAX, FreeForm
 from automq_operator.spec.security import GeneratedAuthority, IssuerRef, Security, TlsCertificate
-from automq_operator.spec.storage import S3, Storage
-from automq_operator.spec.wal import Wal, WalBucket
+from automq_operator.spec.storage import S3, Bucket, Storage
+from automq_operator.spec.wal import Wal
 
 GROUP: Final = "automq.io"
 VERSION: Final = "v1alpha1"
@@ -38,6 +38,7 @@ __all__ = [
     "AutoMQClusterSpec",
     "Autoscaling",
     "Brokers",
+    "Bucket",
     "Disruption",
     "Failover",
     "FailoverProof",
@@ -52,5 +53,4 @@ __all__ = [
     "Template",
     "TlsCertificate",
     "Wal",
-    "WalBucket",
 ]

@@ -16,8 +16,8 @@ class SecretKey(Part):
     """Its key."""
 
 
-class S3(Part):
-    """The bucket that holds everything."""
+class Bucket(Part):
+    """A bucket of a service that speaks S3."""
 
     bucket: Annotated[str, Field(pattern=BUCKET)]
     """Its name."""
@@ -29,6 +29,11 @@ class S3(Part):
     """URL of an S3-compatible service with conditional writes; unset: AWS."""
     path_style: bool = False
     """The bucket's name stands in the path and not in the host name; many S3-compatible services need it."""
+
+
+class S3(Bucket):
+    """The bucket that holds everything."""
+
     credentials_secret: SecretKey | None = None
     """A file in the format of AWS's shared credentials, mounted into the pods. Unset: the pods' own identity (IRSA, EKS
     Pod Identity, the node's role)."""
@@ -45,4 +50,4 @@ class Storage(Part):
     s3: S3
 
 
-__all__ = ["S3", "SecretKey", "Storage"]
+__all__ = ["S3", "Bucket", "SecretKey", "Storage"]

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from automq_operator.spec.parts import BUCKET, ENDPOINT, PREFIX, ObjectName, Part, ruled
+from automq_operator.spec.parts import ObjectName, Part, ruled
+from automq_operator.spec.storage import Bucket
 
 
 class WalRetain(Part):
@@ -14,21 +15,6 @@ class WalRetain(Part):
     """After a scale-in. DeleteWhenClean: deleted once the metadata say that everything in it is in the bucket."""
 
 
-class WalBucket(Part):
-    """A bucket for write-ahead logs alone, for example a faster one; reached with the same credentials."""
-
-    bucket: Annotated[str, Field(pattern=BUCKET)]
-    """Its name."""
-    prefix: Annotated[str, Field(pattern=PREFIX, max_length=512)] = ""
-    """The logs lie below this prefix; one bucket and prefix belongs to one cluster."""
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] | None = None
-    """Region of the bucket; unset: AWS_REGION of the pods."""
-    endpoint: Annotated[str, Field(pattern=ENDPOINT, max_length=512)] | None = None
-    """URL of an S3-compatible service with conditional writes; unset: AWS."""
-    path_style: bool = False
-    """The bucket's name stands in the path and not in the host name."""
-
-
 class Wal(Part):
     """The write-ahead log, one per broker: what was acknowledged lies there until it is in the bucket."""
 
@@ -36,8 +22,9 @@ class Wal(Part):
     """EBS: a network volume that one node at a time attaches (CSI, ReadWriteOncePod), and that survives its node. S3: no
     volume at all; brokers run anywhere and any zone stands in for any other, and an acknowledgement takes a PUT, some
     hundred milliseconds."""
-    s3: WalBucket | None = None
-    """With type S3: where the logs lie; unset: in the bucket of storage.s3."""
+    s3: Bucket | None = None
+    """With type S3: a bucket for the logs alone, for example a faster one, reached with the same credentials; unset: that of
+    storage.s3."""
     storage_class_name: ObjectName | None = None
     """StorageClass of the volumes; unset: the cluster's default. Its volumeBindingMode should be WaitForFirstConsumer."""
     size: Annotated[str, Field(pattern=r"^[1-9][0-9]*(Gi|Ti)$")] = "10Gi"
@@ -78,4 +65,4 @@ class Wal(Part):
     )
 
 
-__all__ = ["Wal", "WalBucket", "WalRetain"]
+__all__ = ["Wal", "WalRetain"]
