@@ -111,9 +111,9 @@ class ReadAhead:
     ) -> Prefetch | None:
         """An answer of `size_bytes` from `offset` up to `next_offset` left; what to fetch early, if anything.
 
-        A prefetch is due when no more than half a window is left ahead of a reader that reads on, and tops the window up:
-        something is then always on its way while an answer is. After a first small look that used up what it loaded none
-        is.
+        A prefetch is due when no more than three quarters of a window are left ahead of a reader that reads on, and tops
+        the window up: most of it is then on its way or here, however far the bucket is. After a first small look that used
+        up what it loaded none is.
         """
         window = self._window(stream_id, reader, offset)
         window.next_offset = next_offset
@@ -127,7 +127,7 @@ class ReadAhead:
                 return None
             window.loaded_end, window.ahead_bytes = next_offset, 0
         size = self._capped(window.window_bytes, spare_bytes)
-        if window.is_planning or window.ahead_bytes * 2 > size or spare_bytes < self.unit_bytes:
+        if window.is_planning or window.ahead_bytes * 4 > size * 3 or spare_bytes < self.unit_bytes:
             return None
         self._prefetches += 1
         window.is_planning = True

@@ -32,8 +32,9 @@ _RESTS_IN_GET = 4
 _TURN_BYTES = 2 << 20
 """Checked in one turn of the loop: about 0.2 ms."""
 
-_GETS_IN_CACHE = 8
-"""But no more than this part of the block cache: what one GET brought is evicted together."""
+_GETS_IN_CACHE = 32
+"""But no more than this part of the block cache: what one GET brought is evicted together, and of a store that is 30 ms away
+a reader needs several on their way (docs/benchmarks.md, Cold read)."""
 
 CacheReader = tuple[StreamId, str]
 """Whose share of the block cache a block takes: each stream of a consumer reads ahead for itself."""
@@ -120,8 +121,8 @@ class ColdReader:
 
     @property
     def _spare_bytes(self) -> int:
-        """Half of a fair share: the other half is what the reader is taking now."""
-        return self._cache.fair_share_bytes // 2
+        """Three quarters of a fair share: the rest is what the reader is taking now."""
+        return self._cache.fair_share_bytes * 3 // 4
 
     def _prefetch(self, stream_id: StreamId, offset: Offset, size_bytes: int, reader: str) -> None:
         if size_bytes > 0:

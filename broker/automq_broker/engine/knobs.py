@@ -61,7 +61,7 @@ class EngineKnobs:
 
     superblock_bytes: int = 64 * MIB
 
-    catch_up_concurrency: int = 4
+    catch_up_concurrency: int = 16
     """Ranged GETs of cold reads in flight at once; their own lane, so that they never slow the tail."""
 
     index_cache_entries: int = 200_000
