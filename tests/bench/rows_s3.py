@@ -23,6 +23,8 @@ _RANGE_BYTES = 8 * _MIB
 _RECORD_BYTES = 1024
 _PARALLEL_GETS = 8
 _PREFIX = "cold"
+_POD_SETTINGS = {"s3.block.cache.size": str(256 * _MIB)}
+"""As of a pod of 2 GiB: what is on its way from a store that is far away needs room."""
 _LINKS = {"1gbit": "1 Gbit/s", "2.5gbit": "2.5 Gbit/s"}
 """Rates as tc writes them."""
 
@@ -63,6 +65,7 @@ def _stored(bench: Bench, link: Link = LOOPBACK) -> Iterator[Stored]:
     ):
         store = replace(server_itself, endpoint=endpoint)
         settings = {"automq.shutdown.timeout.ms": "120000"}  # a stop here is a full upload, not what is measured
+        settings |= _POD_SETTINGS if link is FAR else {}
         server = bench.start_subject(bucket=store.uri(prefix=_PREFIX), settings=settings)
         assert isinstance(server, BrokerProcess)
         try:
