@@ -8,7 +8,8 @@ import pytest
 from e2e import budgets
 from e2e.aws.instances import Instances, State
 from e2e.cluster import layout, local, node, waiting
-from e2e.cluster.kubectl import Kubectl, KubectlError
+from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.waiting import TooLate
 from e2e.csi.disks import Attachment, Disks
 from e2e.images import images
 from e2e.pods import attachments, roll_out, uid_of, volume_of, where
@@ -35,7 +36,7 @@ def test_a_frozen_machine_keeps_its_disk_even_if_somebody_vouches_for_its_death(
     kubectl.wait("node/a1", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
     local.vouch_dead(A1)
     waiting.until(lambda: refusals(disks, ledger, since=began), "the detach is refused", seconds=budgets.VOLUME_MOVED)
-    with pytest.raises(KubectlError):
+    with pytest.raises(TooLate):
         kubectl.wait("pod/ledger-0", "condition=Ready", seconds=5)
     assert attachments(disks, ledger, since=began) == []
 
