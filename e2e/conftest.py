@@ -16,6 +16,7 @@ from e2e.cluster.kubectl import Kubectl, KubectlError, Manifest
 from e2e.cluster.layout import NODES
 from e2e.csi.disks import Attachment, Disks
 from e2e.helm import OPERATOR, Helm, operator_values
+from e2e.images.images import all_images
 from e2e.kind import cluster as kind
 from e2e.load import Load, LoadOn
 from e2e.paths import DISKS
@@ -236,11 +237,12 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_whole(cluster: Kubectl) -> None:
-    """Whatever a test did to the nodes is undone."""
+    """Whatever a test did to the nodes is undone. One whose instance was terminated is a new machine, without any image."""
+    images = [image.archive for image in all_images()]
     for one in NODES:
         node.thaw(one)
         node.heal(one)
-        local.switch_on(one)
+        local.switch_on(one, images)
         cluster.run("uncordon", one.name)
         taints = cluster.get("node", one.name)["spec"].get("taints", [])
         if any(taint["key"] == local.OUT_OF_SERVICE for taint in taints):
