@@ -44,11 +44,18 @@ def serving(
     token_file: Path | None = None,
     balancer: Balancer | None = None,
     bucket: MemoryStore | None = None,
+    node_id: int = 1,
+    controller_host: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[str]:
-    """Serve until the block ends; yields the URL. Without a world the broker is still starting."""
-    api = ClusterApi(1, Decisions(FixedClock()), Token(token_file) if token_file else None, FixedClock())
+    """Serve as broker `node_id` until the block ends; yields the URL. Without a world the broker is still starting.
+
+    Broker 1 is the controller, at `controller_host`, and there are its own pages; those of the others are on 127.0.0.1.
+    """
+    host = controller_host if node_id == 1 else "127.0.0.1"
+    api = ClusterApi(node_id, Decisions(FixedClock()), Token(token_file) if token_file else None, FixedClock())
     if world is not None:
-        controller = admin.Controller(node_id=1, endpoint="127.0.0.1:9092", epoch=7)
+        controller = admin.Controller(node_id=1, endpoint=f"{controller_host}:9092", epoch=7)
         metadata, rng = MetaPort(world), random.Random(1)
         sweeper = Sweeper(
             store=Store(MemoryBucket(bucket), rng),
@@ -59,13 +66,13 @@ def serving(
             forget=lambda _: None,
         )
         api.serve(metadata, lambda: controller, balancer, sweeper, LiveConfigs(load_settings(), metadata))
-    server = AdminServer(api.routes(), host="127.0.0.1", port=0)
+    server = AdminServer(api.routes(), host=host, port=port)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="admin twin")
     thread.start()
     try:
         port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
     finally:
         loop.call_soon_threadsafe(loop.stop)

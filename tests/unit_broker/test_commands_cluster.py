@@ -115,6 +115,21 @@ def test_a_rebalance_is_asked_of_the_controller_and_its_refusal_is_told(shell: S
     assert (ended.code, ended.err) == (REFUSED, "automq: this broker is alone: there is nothing to balance\n")
 
 
+def test_a_controller_that_was_not_named_is_found_at_its_own_host_behind_the_port_of_whoever_was(
+    world: MetaWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "admin.token"
+    token.write_text(TOKEN)
+    with serving(world, token_file=token, node_id=2, controller_host="127.0.0.2") as asked:
+        words = ["cluster", "rebalance", "--dry-run", "--admin", asked, "--token-file", str(token)]
+        assert run(words) == REFUSED
+        assert "that is broker 1; give its address with --admin" in capsys.readouterr().err
+        port = int(asked.rpartition(":")[2])
+        with serving(world, token_file=token, controller_host="127.0.0.2", port=port):
+            assert run(words) == REFUSED
+            assert capsys.readouterr().err == "automq: this broker is alone: there is nothing to balance\n"
+
+
 def test_a_lost_log_is_given_up_only_after_its_cost_was_shown_and_agreed_to(shell: Shell, world: MetaWorld) -> None:
     shell.cluster("fence", "2")
     asked = shell.cluster("accept-wal-loss", "2")

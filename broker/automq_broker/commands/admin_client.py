@@ -50,20 +50,24 @@ class AdminClient:
         raise Refused(problem.detail)
 
     def at_controller(self, *, timeout_s: float = _TIMEOUT_S) -> "AdminClient":
-        """The same for the broker that is the controller; raises Refused if its address is not among `urls`.
+        """The same for the broker that is the controller: one of `urls`, or at its own host behind the port of one of them,
+        as the pods of one cluster have their pages. Raises Refused if it is at neither.
 
         What takes the controller longer than a look at its metadata is given more time.
         """
-        holder = None
-        for url in self._urls:
-            client = AdminClient([url], token=self._token, ca_file=self._ca_file)
+        holder, left = None, list(reversed(self._urls))
+        seen = set(left)
+        while left:
+            url = left.pop()
             try:
-                cluster = client.ask(admin.CLUSTER, admin.Cluster)
+                cluster = AdminClient([url], token=self._token, ca_file=self._ca_file).ask(admin.CLUSTER, admin.Cluster)
             except Unreachable:
                 continue
             holder = cluster.controller.node_id
             if holder == cluster.answered_by:
                 return AdminClient([url], token=self._token, ca_file=self._ca_file, timeout_s=timeout_s)
+            left += {_beside(url, cluster.controller.endpoint)} - seen
+            seen.update(left)
         where = "no broker that was asked knows who that is" if holder is None else f"that is broker {holder}"
         raise Refused(f"only the controller can answer this: {where}; give its address with --admin")
 
@@ -106,6 +110,14 @@ def connect(*, urls: Sequence[str], token_file: Path | None, ca_file: Path | Non
         urls = local.admin if local else (DEFAULT_ADMIN_URL,)
         token_file = token_file or (Path(local.token_file) if local else None)
     return AdminClient(urls, token=_read_token(token_file), ca_file=ca_file)
+
+
+def _beside(url: str, endpoint: str) -> str:
+    """The admin page at the host of a listener's `endpoint`, with scheme and port of `url`; `url` where none is known."""
+    host = endpoint.rpartition(":")[0]
+    parts = urlsplit(url)
+    name = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name).geturl() if host else url
 
 
 def _local_cluster(data: Path) -> LocalCluster | None:
