@@ -100,7 +100,8 @@ def _start_s3() -> None:
     kubectl().apply(Template((HERE / "manifests" / "s3.yaml").read_text()).substitute(values))
     inside = kubectl().within("s3")
     inside.wait("deployment/s3", "condition=Available", seconds=READY_SECONDS)
-    make = f"echo 's3.bucket.create -name {BUCKET}' | weed shell -master=127.0.0.1:9333"
+    shell = "weed shell -master=127.0.0.1:9333"
+    make = f"echo s3.bucket.list | {shell} | grep -qw {BUCKET} || echo 's3.bucket.create -name {BUCKET}' | {shell}"
     inside.execute("deployment/s3", ["sh", "-c", make], seconds=60)
 
 
