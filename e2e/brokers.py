@@ -1,7 +1,9 @@
 """What tests ask about the brokers of the cluster `orders`."""
 
+import time
 from typing import Any
 
+from e2e import budgets
 from e2e.cluster import layout, node, waiting
 from e2e.cluster.kubectl import Kubectl
 
@@ -71,3 +73,11 @@ def one_of_two(kubectl: Kubectl) -> str:
     fit = [pod for pod, place in places.items() if zones.count(layout.node(place).zone) > 1]
     assert fit, f"no broker can be lost where they stand: {places}"
     return min(fit, key=lambda pod: places[pod] in others)
+
+
+def kill_node(kubectl: Kubectl, victim: layout.Node) -> float:
+    """Its power goes, and Kubernetes notices (Ready=Unknown); when it went (monotonic). Raises TooLate."""
+    node.kill(victim)
+    killed = time.monotonic()
+    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    return killed

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from e2e import budgets
-from e2e.brokers import brokers, has_ready, id_of, one_of_two, status
+from e2e.brokers import brokers, has_ready, id_of, kill_node, one_of_two, status
 from e2e.cluster import layout, local, node, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
@@ -37,9 +37,7 @@ def test_a_dead_brokers_log_is_drained_beside_a_survivor_where_its_replacement_h
     pod = one_of_two(kubectl)
     clients.fill(256, broker=id_of(pod, kubectl))
     victim = layout.node(brokers(kubectl)[pod])
-    node.kill(victim)
-    killed = time.monotonic()
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    killed = kill_node(kubectl, victim)
     local.vouch_dead(victim)
     tainted = time.monotonic()
     took = clients.writable_after(killed, seconds=budgets.TAKEN_OVER)
@@ -74,9 +72,7 @@ def test_an_operator_that_dies_again_and_again_ends_the_takeover_all_the_same(
     clients = load(orders(brokers={"template": {"affinity": ALONE}, "config": RARE_UPLOADS}))
     pod = one_of_two(kubectl)
     victim = layout.node(brokers(kubectl)[pod])
-    node.kill(victim)
-    killed = time.monotonic()
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    killed = kill_node(kubectl, victim)
     local.vouch_dead(victim)
     for _ in range(5):
         time.sleep(4)
@@ -98,9 +94,7 @@ def test_a_zone_that_lost_its_only_broker_says_so_and_has_it_back_from_its_own_l
     clients = load(orders(brokers={"config": RARE_UPLOADS}))
     pod, place = next((pod, place) for pod, place in brokers(kubectl).items() if place.startswith("b"))
     victim = layout.node(place)
-    node.kill(victim)
-    killed = time.monotonic()
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    killed = kill_node(kubectl, victim)
     local.vouch_dead(victim)
     waiting.until(lambda: brokers(kubectl).get(pod) not in ("", None, place), f"{pod} is elsewhere", seconds=60)
     figure("only broker of a zone -> everything is writable", clients.writable_after(killed, seconds=180))

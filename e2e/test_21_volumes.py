@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from e2e import budgets
-from e2e.brokers import brokers, has_ready, id_of, one_of_two, status
-from e2e.cluster import layout, local, node, waiting
+from e2e.brokers import brokers, has_ready, id_of, kill_node, one_of_two, status
+from e2e.cluster import layout, local, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
 from e2e.csi.disks import Disks
@@ -30,8 +30,7 @@ def test_a_volume_that_the_cloud_does_not_detach_is_waited_for_and_drained_once_
     pod = one_of_two(kubectl)
     victim, others = layout.node(brokers(kubectl)[pod]), active(kubectl) - {id_of(pod, kubectl)}
     disks.inject({"ControllerUnpublishVolume": {"error": "ABORTED"}})
-    node.kill(victim)
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, victim)
     local.vouch_dead(victim)
     waiting.until(lambda: adopters(kubectl), "an adopter waits for the volume", seconds=budgets.TAKEN_OVER)
     time.sleep(STUCK_SECONDS)
@@ -55,8 +54,7 @@ def test_an_empty_volume_in_the_place_of_a_lost_one_is_refused_until_the_loss_is
     node_id, claim = id_of(pod, kubectl), f"wal-{pod}"
     lost, before = volume_of(kubectl, claim), uid_of(kubectl, pod)
     kubectl.run("delete", "pvc", claim, "--wait=false")
-    node.kill(victim := layout.node(brokers(kubectl)[pod]))
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, victim := layout.node(brokers(kubectl)[pod]))
     local.vouch_dead(victim)
     waiting.until(lambda: uid_of(kubectl, pod) not in ("", before), "there is a new pod", seconds=budgets.TAKEN_OVER)
     waiting.until(lambda: "WAL volume" in said(kubectl, pod), "it refuses the volume", seconds=budgets.BROKER_READY)

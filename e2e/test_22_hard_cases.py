@@ -5,7 +5,7 @@ import time
 import pytest
 
 from e2e import budgets
-from e2e.brokers import brokers, condition, has_ready, id_of, one_of_two, status
+from e2e.brokers import brokers, condition, has_ready, id_of, kill_node, one_of_two, status
 from e2e.cluster import layout, local, node, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
@@ -73,8 +73,7 @@ def test_a_spot_node_is_left_before_it_goes(kubectl: Kubectl, orders: Orders, lo
         waiting.until(lambda: partitions(kubectl, node_id) == 0, "it has no partitions", seconds=SPOT_NOTICE_SECONDS)
         figure("Spot notice -> its broker has no partitions", time.monotonic() - told)
         time.sleep(max(0.0, told + SPOT_NOTICE_SECONDS - time.monotonic()))
-        node.kill(victim)
-        kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+        kill_node(kubectl, victim)
         stall = clients.longest_stall(told)
         local.vouch_dead(victim)
         waiting.until(lambda: where(kubectl, pod) not in ("", victim.name), "it is elsewhere", seconds=120)
@@ -94,12 +93,10 @@ def test_an_adopter_whose_own_node_dies_is_followed_by_another(
     pod = one_of_two(kubectl)
     first = layout.node(brokers(kubectl)[pod])
     second = next(one for one in layout.NODES if one.zone == first.zone and one != first)
-    node.kill(first)
-    kubectl.wait(f"node/{first.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, first)
     local.vouch_dead(first)
     waiting.until(lambda: adopters(kubectl), "an adopter is queued", seconds=budgets.TAKEN_OVER)
-    node.kill(second)
-    kubectl.wait(f"node/{second.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, second)
     local.vouch_dead(second)
     for one in (first, second):
         local.switch_on(one)

@@ -7,7 +7,7 @@ import pytest
 from e2e import budgets
 from e2e.aws.endpoints import ACCESS_KEY, EC2, SECRET_KEY
 from e2e.aws.instances import Instances
-from e2e.brokers import brokers, has_ready, id_of, one_of_two
+from e2e.brokers import brokers, has_ready, id_of, kill_node, one_of_two
 from e2e.cluster import layout, node, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
@@ -83,9 +83,7 @@ def test_without_a_cloud_a_deleted_node_is_left_to_kubernetes_which_gives_its_vo
     clients = load(orders(brokers={"template": {"affinity": ALONE}, "config": RARE_UPLOADS}))
     pod = one_of_two(kubectl)
     victim = layout.node(brokers(kubectl)[pod])
-    node.kill(victim)
-    killed = time.monotonic()
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    killed = kill_node(kubectl, victim)
     kubectl.run("delete", "node", victim.name)
     time.sleep(30)
     assert not adopted(kubectl)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from e2e import budgets
-from e2e.brokers import brokers, has_ready, id_of, status
-from e2e.cluster import layout, local, node, waiting
+from e2e.brokers import brokers, has_ready, id_of, kill_node, status
+from e2e.cluster import layout, local, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
 from e2e.csi.disks import Disks, Volume
@@ -33,9 +33,7 @@ def test_a_dead_brokers_log_is_drained_by_a_survivor_of_another_zone_without_any
     victim = layout.node(place)
     other = next(one for one in layout.NODES if one.zone == victim.zone and one != victim)
     kubectl.run("cordon", other.name)  # its next pod would recover the log itself, if it came first
-    node.kill(victim)
-    killed = time.monotonic()
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    killed = kill_node(kubectl, victim)
     local.vouch_dead(victim)
     tainted = time.monotonic()
     took = clients.writable_after(killed, seconds=budgets.TAKEN_OVER)

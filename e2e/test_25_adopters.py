@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from e2e import budgets
-from e2e.brokers import brokers, condition, has_ready, id_of, one_of_two, operators, status
+from e2e.brokers import brokers, condition, has_ready, id_of, kill_node, one_of_two, operators, status
 from e2e.cluster import layout, local, node, waiting
 from e2e.cluster.kubectl import Kubectl
 from e2e.conftest import Figure, Orders
@@ -55,8 +55,7 @@ def test_neither_a_wrong_adopter_nor_one_without_a_place_costs_a_living_broker_i
     left = f"{free_millicores(kubectl, survivor.name) - 50}m"
     kubectl.apply(manifest("filler", node=survivor.name, cpu=left))
     kubectl.wait("pod/filler", "condition=Ready", seconds=budgets.POD_RUNS)
-    node.kill(victim)
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, victim)
     local.vouch_dead(victim)
     waiting.until(lambda: adopters(kubectl), "an adopter is queued", seconds=budgets.TAKEN_OVER)
     kubectl.wait("amq/orders", "condition=WALUnavailable", seconds=120)
@@ -81,8 +80,7 @@ def test_an_adopter_that_hangs_while_no_operator_is_there_makes_way_for_the_brok
     victim = layout.node(brokers(kubectl)[pod])
     survivor = next(one for one in layout.NODES if one.zone == victim.zone and one != victim)
     hanging = node.start(survivor, "sh", "-c", _HANG)
-    node.kill(victim)
-    kubectl.wait(f"node/{victim.name}", "condition=Ready=Unknown", seconds=budgets.NODE_NOT_READY)
+    kill_node(kubectl, victim)
     local.vouch_dead(victim)
     waiting.until(lambda: hanging.poll() is not None, "the adopter stands still", seconds=budgets.TAKEN_OVER)
     assert hanging.returncode == 0

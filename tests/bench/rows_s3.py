@@ -54,7 +54,7 @@ class Stored:
 
 
 @contextmanager
-def _stored(bench: Bench, link: Link = LOOPBACK) -> Iterator[Stored]:
+def _stored(bench: Bench, link: Link = LOOPBACK, settings: Mapping[str, str] | None = None) -> Iterator[Stored]:
     if bench.subject != "automq":
         raise NotMeasured("reading back from S3 is ours to show")
     messages = bench.messages(500_000)
@@ -64,9 +64,8 @@ def _stored(bench: Bench, link: Link = LOOPBACK) -> Iterator[Stored]:
         server_itself.environment(),
     ):
         store = replace(server_itself, endpoint=endpoint)
-        settings = {"automq.shutdown.timeout.ms": "120000"}  # a stop here is a full upload, not what is measured
-        settings |= _POD_SETTINGS if link is FAR else {}
-        server = bench.start_subject(bucket=store.uri(prefix=_PREFIX), settings=settings)
+        patient = {"automq.shutdown.timeout.ms": "120000"}  # a stop here is a full upload, not what is measured
+        server = bench.start_subject(bucket=store.uri(prefix=_PREFIX), settings={**patient, **(settings or {})})
         assert isinstance(server, BrokerProcess)
         try:
             create_topic(server.bootstrap, "cold", partitions=4)
@@ -162,7 +161,7 @@ def cold_read(bench: Bench) -> list[Row]:
     the broker keeps it full. At S3's distance it is how many GETs are under way.
     """
     rows = [_cold_read(bench, LOOPBACK, "cold read from S3 / plain ranged GETs")]
-    rows.append(_cold_read(bench, FAR, f"the same with the store {FAR.delay_ms} ms away"))
+    rows.append(_cold_read(bench, FAR, f"the same with the store {FAR.delay_ms} ms away", _POD_SETTINGS))
     for rate, shown in _LINKS.items():
         try:
             with slow_link(rate) as link:
@@ -172,10 +171,10 @@ def cold_read(bench: Bench) -> list[Row]:
     return rows
 
 
-def _cold_read(bench: Bench, link: Link, figure: str) -> Row:
+def _cold_read(bench: Bench, link: Link, figure: str, settings: Mapping[str, str] | None = None) -> Row:
     ours, plain = [], []
     ours_spent, plain_spent = _Spent(), _Spent()
-    with _stored(bench, link) as stored:
+    with _stored(bench, link, settings) as stored:
         _plain_gets(stored, _PARALLEL_GETS)  # the S3 server's own caches are warm for both
         gigabytes = sum(size for _, size in stored.objects()) / 1e9
         parties: dict[str, Callable[[], float]] = {"store": lambda: cpu_seconds_of(stored.store.pid)}
